@@ -1,0 +1,332 @@
+"""May this principal do that there, and may the caller give such a right to others?
+
+Rights are additive: a binding gives the permissions of a role at a scope, to a principal or to a
+group's members, and nothing takes away. So everything that a principal may do in a tenant is a
+dict from scope to a mask with one bit for each (type, action) pair that some role of the tenant
+names; one AND decides (performance 2). `compile_subject` and `evaluate` are the only judge:
+checks, gates, explanations and questions about the past all come here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import UNSET, Struct, UnsetType
+
+from domain.errors import Faults, NotFoundError
+from domain.ids import TenantId
+from domain.permissions import ADMINISTRATION, ANY, Permission, Permissions, granted
+from domain.scopes import WHOLE_TENANT, WHOLE_TENANT_KEY, Resource, Scope, ScopeKey, ancestors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from domain.commands import Context
+    from domain.ids import SubjectId
+    from domain.principals import Binding, Membership
+    from domain.state import Facts
+    from domain.tokens import Token
+
+Masks = dict[ScopeKey, int]
+
+
+class Compiled(NamedTuple):
+    """What a subject may do in a tenant, good until `valid_until` (Unix seconds)."""
+
+    masks: Masks
+    valid_until: float
+
+
+class Narrowing(Struct, frozen=True, kw_only=True):
+    """What a token may do at most; an absent member narrows nothing (kestra-iam 8).
+
+    `namespaces` and `resources` are places: with either given, only what lies in one of them is
+    left. The privilege of an instance owner works only where `instance_owner` is true.
+    """
+
+    permissions: Permissions | UnsetType = UNSET
+    tenants: tuple[TenantId, ...] | UnsetType = UNSET
+    namespaces: tuple[str, ...] | UnsetType = UNSET
+    resources: tuple[Resource, ...] | UnsetType = UNSET
+    instance_owner: bool = False
+
+
+# Time
+
+
+def is_over(expires_at: datetime | UnsetType, at: datetime) -> bool:
+    """Tell whether the end has come; the end itself is not included."""
+    return expires_at is not UNSET and at >= expires_at
+
+
+def require_span(
+    not_before: datetime | UnsetType, expires_at: datetime | UnsetType, at: datetime, code: str
+) -> None:
+    """Refuse a span that has ended or ends before it begins: InvalidError `code`."""
+    faults = Faults()
+    if is_over(expires_at, at):
+        faults.add("expiresAt", "must be in the future", "past")
+    if not_before is not UNSET and is_over(expires_at, not_before):
+        faults.add("expiresAt", "must be after notBefore", "order")
+    faults.refuse(code)
+
+
+# What a subject holds
+
+
+def bindings_of(facts: Facts, subject: SubjectId) -> Iterable[Binding]:
+    """Answer the bindings of a principal or group itself, in every tenant."""
+    held = facts.bindings_of.get(subject)
+    return () if held is None else held.values()
+
+
+def memberships_of(facts: Facts, principal: SubjectId) -> Iterable[Membership]:
+    """Answer the memberships of a principal in every tenant, also those whose time is over."""
+    held = facts.memberships.get(principal)
+    return () if held is None else held.values()
+
+
+# Judging
+
+
+def compile_subject(
+    facts: Facts, tenant: TenantId, subject: SubjectId, now: float
+) -> Compiled | None:
+    """Answer what a principal or group may do in the tenant at `now` (Unix seconds).
+
+    None for a subject that is unknown, disabled, or has no access to the tenant.
+    """
+    masks: Masks = {}
+    group = facts.groups.get(subject)
+    if group is not None:
+        if group.tenant != tenant:
+            return None
+        return Compiled(masks, _collect(facts, tenant, subject, now, masks))
+    principal = facts.users.get(subject) or facts.service_accounts.get(subject)
+    if principal is None or not principal.enabled:
+        return None
+    if tenant not in facts.access.get(subject, ()) or facts.tenants[tenant].deleted:
+        return None
+    valid_until = _collect(facts, tenant, subject, now, masks)
+    for membership in memberships_of(facts, subject):
+        if membership.tenant != tenant:
+            continue
+        boundary, active = _span(membership.not_before, membership.expires_at, now)
+        valid_until = min(valid_until, boundary)
+        if active:
+            valid_until = min(valid_until, _collect(facts, tenant, membership.group, now, masks))
+    return Compiled(masks, valid_until)
+
+
+def _collect(facts: Facts, tenant: TenantId, subject: SubjectId, now: float, masks: Masks) -> float:
+    valid_until = math.inf
+    roles = facts.roles
+    for binding in bindings_of(facts, subject):
+        if binding.tenant != tenant:
+            continue
+        if binding.not_before is not UNSET or binding.expires_at is not UNSET:
+            boundary, active = _span(binding.not_before, binding.expires_at, now)
+            valid_until = min(valid_until, boundary)
+            if not active:
+                continue
+        key = binding.scope.key
+        masks[key] = masks.get(key, 0) | roles[binding.role].mask
+    return valid_until
+
+
+def _span(
+    not_before: datetime | UnsetType, expires_at: datetime | UnsetType, now: float
+) -> tuple[float, bool]:
+    """Answer the next boundary after `now`, and whether `now` lies within."""
+    if not_before is not UNSET:
+        begins = not_before.timestamp()
+        if now < begins:
+            return begins, False
+    if expires_at is not UNSET:
+        ends = expires_at.timestamp()
+        return (ends, True) if now < ends else (math.inf, False)
+    return math.inf, True
+
+
+def need(facts: Facts, tenant: TenantId, type_: str, action: str) -> int:
+    """Answer the bits of which any one allows (type, action): the pair's own and the wildcards'.
+
+    A pair that no role names has only wildcard bits: asking registers nothing.
+    """
+    bits = facts.vocabulary.get(tenant)
+    if bits is None:
+        return 0
+    mask = 0
+    for pair in {(type_, action), (type_, ANY), (ANY, action), (ANY, ANY)}:
+        bit = bits.get(pair)
+        if bit is not None:
+            mask |= 1 << bit
+    return mask
+
+
+def evaluate(
+    masks: Masks, needed: int, namespaces: Iterable[str], resource: tuple[str, str] | None
+) -> bool:
+    """Tell whether a mask at one of the scopes that cover the question has a needed bit.
+
+    `namespaces` are the namespace asked about and all above it; `resource` is (type, id).
+    """
+    for namespace in namespaces:
+        mask = masks.get(namespace)
+        if mask is not None and mask & needed:
+            return True
+    if resource is not None:
+        mask = masks.get(resource)
+        if mask is not None and mask & needed:
+            return True
+    mask = masks.get(WHOLE_TENANT_KEY)
+    return mask is not None and mask & needed != 0
+
+
+def narrowing_allows(
+    narrowing: Narrowing,
+    tenant: TenantId,
+    pair: tuple[str, str],
+    namespaces: Iterable[str],
+    resource: tuple[str, str] | None,
+) -> bool:
+    """Tell whether a narrowed token leaves this (type, action) at this place."""
+    if narrowing.tenants is not UNSET and tenant not in narrowing.tenants:
+        return False
+    if narrowing.permissions is not UNSET and not any(
+        covers(listed, pair) for listed in granted(narrowing.permissions)
+    ):
+        return False
+    if narrowing.namespaces is UNSET and narrowing.resources is UNSET:
+        return True
+    if narrowing.namespaces is not UNSET and not set(narrowing.namespaces).isdisjoint(namespaces):
+        return True
+    return (
+        narrowing.resources is not UNSET
+        and resource is not None
+        and Resource(*resource) in narrowing.resources
+    )
+
+
+def covers(wide: tuple[str, str], narrow: tuple[str, str]) -> bool:
+    """Tell whether one (type, action) pair, by its wildcards, stands for the other too."""
+    return wide[0] in (ANY, narrow[0]) and wide[1] in (ANY, narrow[1])
+
+
+def places(scope: Scope) -> tuple[tuple[str, ...], tuple[str, str] | None]:
+    """Answer the namespaces and the resource that a question at this scope names."""
+    if scope.resource is not UNSET:
+        return (), (scope.resource.type, scope.resource.id)
+    return (() if scope.namespace is UNSET else ancestors(scope.namespace)), None
+
+
+# The caller
+
+
+def caller_token(facts: Facts, context: Context) -> Token | None:
+    """Answer the token that the caller acts with; None for a password or session."""
+    token_id = context.actor.token_id
+    return None if token_id is UNSET else facts.tokens.get(token_id)
+
+
+class Rights(NamedTuple):
+    """What the caller of a command holds in one tenant, through the credential that it used."""
+
+    facts: Facts
+    tenant: TenantId
+    everything: bool
+    masks: Masks
+    narrowing: Narrowing | UnsetType
+
+    def holds(self, type_: str, action: str, scope: Scope) -> bool:
+        """Tell whether the caller holds the permission at all of this scope.
+
+        For this question an instance owner counts as holding everything (kestra-iam 5.6),
+        within what its token leaves.
+        """
+        namespaces, resource = places(scope)
+        if self.narrowing is not UNSET and not narrowing_allows(
+            self.narrowing, self.tenant, (type_, action), namespaces, resource
+        ):
+            return False
+        if self.everything:
+            return True
+        needed = need(self.facts, self.tenant, type_, action)
+        return evaluate(self.masks, needed, namespaces, resource)
+
+    def passes(self, permission: Permission) -> bool:
+        """Tell whether the caller may use a route that this permission guards, tenant-wide.
+
+        An instance owner passes the gates of administration only.
+        """
+        if self.everything and permission.type not in ADMINISTRATION:
+            return self._replace(everything=False).passes(permission)
+        return self.holds(permission.type, permission.action, WHOLE_TENANT)
+
+
+def rights(facts: Facts, context: Context, tenant: TenantId) -> Rights:
+    """Answer the caller's rights in the tenant, as of the facts and the context's instant."""
+    if context.actor.type == "system":
+        return Rights(facts, tenant, True, {}, UNSET)  # noqa: FBT003 - a tuple's field
+    caller = context.caller
+    token = caller_token(facts, context)
+    narrowing = token.narrowing if token else UNSET
+    compiled = compile_subject(facts, tenant, caller, context.at.timestamp())
+    masks = compiled.masks if compiled else {}
+    return Rights(facts, tenant, is_instance_owner(facts, context), masks, narrowing)
+
+
+def is_instance_owner(facts: Facts, context: Context) -> bool:
+    """Tell whether the caller has the privilege, and its token, if any, leaves it."""
+    if context.actor.type == "system":
+        return True
+    caller = context.caller
+    principal = facts.users.get(caller) or facts.service_accounts.get(caller)
+    if principal is None or not principal.enabled or caller not in facts.owners:
+        return False
+    token = caller_token(facts, context)
+    return token is None or token.narrowing is UNSET or token.narrowing.instance_owner
+
+
+def is_unbounded_owner(facts: Facts, context: Context) -> bool:
+    """Tell whether the caller is an instance owner whose token narrows nothing else.
+
+    Only such a caller holds what an instance owner holds, and so may give the privilege.
+    """
+    if not is_instance_owner(facts, context):
+        return False
+    token = caller_token(facts, context)
+    if token is None or token.narrowing is UNSET:
+        return True
+    narrowing = token.narrowing
+    members = (narrowing.permissions, narrowing.tenants, narrowing.namespaces, narrowing.resources)
+    return all(member is UNSET for member in members)
+
+
+def require_tenant(facts: Facts, context: Context, tenant: TenantId) -> None:
+    """Raise NotFoundError `tenant.unknown` for a tenant that the caller has no access to."""
+    known = facts.tenants.get(tenant)
+    token = caller_token(facts, context)
+    narrowing = token.narrowing if token else UNSET
+    outside = narrowing is not UNSET and (
+        narrowing.tenants is not UNSET and tenant not in narrowing.tenants
+    )
+    if (
+        known is None
+        or known.deleted
+        or outside
+        or not (is_instance_owner(facts, context) or tenant in facts.access.get(context.caller, ()))
+    ):
+        raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
+
+
+def leaves(facts: Facts, context: Context, tenant: TenantId, pair: tuple[str, str]) -> bool:
+    """Tell whether the caller's token, if it used one, leaves this right in the whole tenant."""
+    token = caller_token(facts, context)
+    return (
+        token is None
+        or token.narrowing is UNSET
+        or narrowing_allows(token.narrowing, tenant, pair, (), None)
+    )
