@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, TypeVar, get_args, overload
 
 import msgspec
 from immutables import Map, MapMutation
@@ -328,8 +328,11 @@ def digest(state: State) -> str:
 
 
 def _canonical(value: object) -> bytes:
-    if isinstance(value, Map):
-        table: Map[Any, Any] = value
-        rows = sorted((msgspec.json.encode(key), inner) for key, inner in table.items())
+    if _is_map(value):
+        rows = sorted((msgspec.json.encode(key), inner) for key, inner in value.items())
         return b"{" + b",".join(key + b":" + _canonical(inner) for key, inner in rows) + b"}"
     return msgspec.json.encode(value)
+
+
+def _is_map(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Map)

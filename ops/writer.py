@@ -1,0 +1,395 @@
+"""How do commands become events, one after another, each on the exact head of the log?
+
+One thread owns the head state and the writing connection. It takes all the commands that wait,
+decides them one after another on a draft, appends their events as one batch, and tells readers
+and callers when they are durable. Whatever other processes appended is read before it decides,
+and again whenever an append meets it (event-log 3 and 7).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import UNSET, Struct, structs
+
+from api.problems import UnavailableError
+from domain import bindings, commands, groups, service_accounts, tokens, users
+from domain.errors import ConflictError, DomainError
+from domain.events import (
+    Envelope,
+    Event,
+    Fact,
+    Log,
+    Record,
+    UnfaithfulEventError,
+    UnknownTopicError,
+    UnreadableEventError,
+    decode,
+    encode,
+    tenant_of,
+)
+from domain.limits import EVENT_BYTES_MAX
+from domain.state import Draft, Recorded, State, apply
+from ops.store_errors import (
+    AppendRefusedError,
+    PositionTakenError,
+    StoreBrokenError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from ops.inputs import Inputs
+
+QUEUE_COMMANDS_MAX: Final = 1024
+# Places that only revocations may take, so that no flood keeps one waiting (security 6.4).
+RESERVED_COMMANDS: Final = 64
+BATCH_COMMANDS_MAX: Final = 256
+BATCH_BYTES_MAX: Final = 1_048_576
+DECISIONS_MAX: Final = 5
+PAGE_RECORDS: Final = 500
+POLL_SECONDS: Final = 1.0
+
+REVOCATIONS: Final = (
+    bindings.DeleteBinding,
+    groups.RemoveMember,
+    service_accounts.DisableServiceAccount,
+    service_accounts.DeleteServiceAccount,
+    tokens.DisableToken,
+    tokens.RevokeToken,
+    tokens.RevokeAllTokens,
+    users.DisableUser,
+    users.DeleteUser,
+    users.EndSessions,
+)
+
+_log = logging.getLogger("muniment.writer")
+
+
+class HaltedError(UnavailableError):
+    """The process has stopped at something that it must not pass over."""
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a command: its last position, and its events.
+
+    `position` is the head where there was nothing to do; with `replayed` the events are those
+    that the same command left when it was given first.
+    """
+
+    position: int
+    events: tuple[Event, ...]
+    replayed: bool = False
+
+
+class Waiting(Protocol):
+    """Whoever waits for an outcome: a future of asyncio or of concurrent.futures."""
+
+    def set_result(self, result: Outcome, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+class Pending(Struct, frozen=True):
+    """A command in the queue."""
+
+    command: commands.Command
+    context: commands.Context
+    waiting: Waiting
+
+
+Settled = tuple[Waiting, Outcome | BaseException]
+
+
+class Publication(Struct, frozen=True):
+    """A new head: the state, the facts that led to it, and who can be told what."""
+
+    state: State
+    facts: tuple[Fact, ...]
+    settled: tuple[Settled, ...]
+
+
+class WritableLog(Log, Protocol):
+    """What the writer needs beyond reading and appending."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold other writers off while this one reads, decides and appends; a courtesy."""
+        ...
+
+
+class _Batch:
+    """Commands decided on one draft, not yet appended."""
+
+    def __init__(self, state: State) -> None:
+        self.draft = Draft(state)
+        self.records: list[Record] = []
+        self.facts: list[Fact] = []
+        self.settled: list[Settled] = []
+        self.bytes = 0
+
+    def publication(self) -> Publication:
+        return Publication(self.draft.finish(), tuple(self.facts), tuple(self.settled))
+
+
+def settle(publication: Publication) -> None:
+    """Tell every caller of a batch its outcome."""
+    for waiting, outcome in publication.settled:
+        if isinstance(outcome, BaseException):
+            waiting.set_exception(outcome)
+        else:
+            waiting.set_result(outcome)
+
+
+class Writer:
+    """The only road by which events come into the log; `start` it once, `stop` it once.
+
+    `publish` is called in the writer's thread for every new head, after its events are durable,
+    and for outcomes that changed nothing; it hands them to the readers and then calls `settle`.
+    """
+
+    def __init__(
+        self,
+        log: WritableLog,
+        inputs: Inputs,
+        publish: Callable[[Publication], None],
+        *,
+        state: State | None = None,
+        on_halt: Callable[[str], None] | None = None,
+    ) -> None:
+        self._log = log
+        self._inputs = inputs
+        self._publish = publish
+        self._on_halt = on_halt
+        self._state = State() if state is None else state
+        self._ordinary: deque[Pending] = deque()
+        self._revocations: deque[Pending] = deque()
+        self._bell = threading.Condition()
+        self._news = False
+        self._stopping = False
+        self._proved_at = inputs.monotonic()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.halted: str | None = None
+
+    def start(self) -> None:
+        """Begin to follow the log and to take commands."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what waits, then end the thread."""
+        with self._bell:
+            self._stopping = True
+            self._bell.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(
+        self, command: commands.Command, context: commands.Context, waiting: Waiting
+    ) -> None:
+        """Queue a command; its outcome reaches `waiting` through `publish`.
+
+        `context.at` is set by the writer. Raises UnavailableError: `writer.busy` for a full
+        queue, `writer.halted`, `writer.stopping`.
+        """
+        pending = Pending(command, context, waiting)
+        urgent = isinstance(command, REVOCATIONS)
+        with self._bell:
+            if self.halted is not None:
+                raise HaltedError("writer.halted", 10)
+            if self._stopping:
+                raise UnavailableError("writer.stopping", 1)
+            taken = len(self._ordinary) + len(self._revocations)
+            if taken >= QUEUE_COMMANDS_MAX - (0 if urgent else RESERVED_COMMANDS):
+                raise UnavailableError("writer.busy", 1)
+            (self._revocations if urgent else self._ordinary).append(pending)
+            self._bell.notify()
+
+    def wake(self) -> None:
+        """Look for what other processes appended, at once."""
+        with self._bell:
+            self._news = True
+            self._bell.notify()
+
+    def staleness_seconds(self) -> float:
+        """Answer how long ago the process began the last proof of being at the head."""
+        return self._inputs.monotonic() - self._proved_at
+
+    # The thread
+
+    def _run(self) -> None:
+        while True:
+            pending = self._take()
+            if pending is None:
+                return
+            try:
+                if pending:
+                    self._write(pending)
+                else:
+                    self._follow()
+            except (UnknownTopicError, UnreadableEventError, AppendRefusedError) as fault:
+                self._halt(f"{type(fault).__name__}: {fault}", pending)
+            except StoreBrokenError as fault:
+                self._halt(fault.code, pending)
+            except StoreError as fault:
+                self._refuse(pending, UnavailableError(fault.code, 1))
+
+    def _take(self) -> list[Pending] | None:
+        """Wait for commands, news or the next poll; None when there is nothing left to do."""
+        with self._bell:
+            if not (self._revocations or self._ordinary or self._news or self._stopping):
+                self._bell.wait(POLL_SECONDS)
+            self._news = False
+            pending: list[Pending] = []
+            while len(pending) < BATCH_COMMANDS_MAX and (self._revocations or self._ordinary):
+                pending.append((self._revocations or self._ordinary).popleft())
+            return pending if pending or not self._stopping else None
+
+    def _write(self, pending: list[Pending]) -> None:
+        for _ in range(DECISIONS_MAX):
+            with self._log.turn():
+                began = self._inputs.monotonic()
+                batch = _Batch(self._state)
+                decided = 0
+                for one in pending:
+                    self._decide(batch, one)
+                    decided += 1
+                    if batch.bytes >= BATCH_BYTES_MAX:
+                        break
+                try:
+                    if batch.records:
+                        self._log.append(batch.records[0].position, batch.records)
+                except PositionTakenError:
+                    # Someone else was first: rights may have changed, so all is decided anew.
+                    if not self._follow():
+                        raise AppendRefusedError("a position is taken and not to be read") from None
+                    continue
+            self._proved_at = began if batch.records else self._proved_at
+            publication = batch.publication()
+            self._state = publication.state
+            self._publish(publication)
+            if decided < len(pending):
+                self._write(pending[decided:])
+            return
+        self._refuse(pending, UnavailableError("log.contention", 1))
+
+    def _decide(self, batch: _Batch, pending: Pending) -> None:
+        """Decide one command on the batch's draft: all its events or none."""
+        draft = batch.draft
+        at = max(self._inputs.now(), draft.at)
+        context = structs.replace(pending.context, at=at)
+        outcome: Outcome | BaseException
+        try:
+            verdict = commands.decide(draft, pending.command, context)
+            if isinstance(verdict, Recorded):
+                outcome = self._repeat(verdict, batch)
+            else:
+                outcome = self._accept(batch, pending.command, context, verdict)
+        except (DomainError, UnfaithfulEventError) as refusal:
+            outcome = refusal
+        batch.settled.append((pending.waiting, outcome))
+
+    def _accept(
+        self,
+        batch: _Batch,
+        command: commands.Command,
+        context: commands.Context,
+        events: tuple[Event, ...],
+    ) -> Outcome:
+        draft = batch.draft
+        facts: list[Fact] = []
+        records: list[Record] = []
+        for position, event in enumerate(events, draft.position + 1):
+            tenant = tenant_of(event)
+            envelope = Envelope(
+                at=context.at,
+                actor=context.actor,
+                tenant=getattr(command, "tenant", UNSET) if tenant is UNSET else tenant,
+                command_id=context.command_id,
+                fingerprint=context.fingerprint,
+                correlation_id=context.correlation_id,
+                reason=context.reason,
+                event=event,
+            )
+            record = encode(position, envelope)
+            if len(record.state) > EVENT_BYTES_MAX:
+                raise ConflictError("event.too_large", f"{record.topic} exceeds 64 KiB")
+            records.append(record)
+            facts.append(Fact(position, envelope))
+        for fact in facts:
+            apply(draft, fact)
+        batch.records += records
+        batch.facts += facts
+        batch.bytes += sum(len(record.state) for record in records)
+        return Outcome(draft.position, events)
+
+    def _repeat(self, recorded: Recorded, batch: _Batch) -> Outcome:
+        """Answer the events that the same command left, from the log or from this batch."""
+        stored = [fact for fact in batch.facts if fact.position <= recorded.position]
+        first = stored[0].position if stored else recorded.position + 1
+        before: list[Fact] = []
+        # A command's events stand side by side: read backwards until another command's.
+        while first > 1 and (not before or before[0].position == first):
+            after = max(0, first - 1 - PAGE_RECORDS)
+            page = [decode(record) for record in self._log.read(after, first - 1 - after)]
+            before = page + before
+            first = after + 1
+            if page[0].envelope.command_id != page[-1].envelope.command_id:
+                break
+        facts = [fact for fact in before + stored if fact.position <= recorded.position]
+        command_id = facts[-1].envelope.command_id
+        events = [fact.envelope.event for fact in facts if fact.envelope.command_id == command_id]
+        return Outcome(recorded.position, tuple(events), replayed=True)
+
+    def _follow(self) -> bool:
+        """Read on to the head in whole commands; tell whether there was anything new."""
+        began = self._inputs.monotonic()
+        found = False
+        limit = PAGE_RECORDS
+        while True:
+            page = [decode(record) for record in self._log.read(self._state.position, limit)]
+            if not page:
+                break
+            found = True
+            whole = page if len(page) < limit else _whole_commands(page)
+            if not whole:
+                limit *= 2
+                continue
+            draft = Draft(self._state)
+            for fact in whole:
+                if fact.position != draft.position + 1:
+                    raise AppendRefusedError(f"position {draft.position + 1} is missing")
+                apply(draft, fact)
+            self._state = draft.finish()
+            self._publish(Publication(self._state, tuple(whole), ()))
+        self._proved_at = began
+        return found
+
+    def _refuse(self, pending: list[Pending], error: UnavailableError) -> None:
+        if pending:
+            settled = tuple((one.waiting, error) for one in pending)
+            self._publish(Publication(self._state, (), settled))
+
+    def _halt(self, reason: str, pending: list[Pending]) -> None:
+        """Stop for good: no answer is right any more until a person has looked."""
+        _log.critical("halted", extra={"reason": reason})
+        with self._bell:
+            self.halted = reason
+            pending = [*pending, *self._revocations, *self._ordinary]
+            self._revocations.clear()
+            self._ordinary.clear()
+            self._stopping = True
+        self._refuse(pending, HaltedError("writer.halted", 10))
+        if self._on_halt is not None:
+            self._on_halt(reason)
+
+
+def _whole_commands(page: list[Fact]) -> list[Fact]:
+    """Answer the page without the last command, whose end may lie beyond the page."""
+    last = page[-1].envelope.command_id
+    end = len(page)
+    while end and page[end - 1].envelope.command_id == last:
+        end -= 1
+    return page[:end]
