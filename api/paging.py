@@ -208,7 +208,7 @@ def _walk(top: _Branch, name: str, segments: list[str]) -> tuple[_Branch, list[s
 
 
 def _leaf(name: str, segments: list[str], value: str, rules: Rules, now: datetime) -> Leaf:
-    if not 2 <= len(segments) <= 3:  # noqa: PLR2004  field, operator, and the member of a map
+    if not 2 <= len(segments) <= 3:  # noqa: PLR2004 - the member of a map comes third
         raise _bad_filter(name, "is not of the form filters[field][OPERATOR]")
     spelled, operator, *member = segments
     field, rule = _field(name, spelled, rules)

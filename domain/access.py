@@ -305,21 +305,33 @@ def is_unbounded_owner(facts: Facts, context: Context) -> bool:
     return all(member is UNSET for member in members)
 
 
+def sees_tenant(facts: Facts, context: Context, tenant: TenantId) -> bool:
+    """Tell whether there is such a tenant and the caller has access to it."""
+    known = facts.tenants.get(tenant)
+    if known is None or known.deleted:
+        return False
+    token = caller_token(facts, context)
+    if token is not None and not works_in(token, tenant):
+        return False
+    return is_instance_owner(facts, context) or tenant in facts.access.get(context.caller, ())
+
+
+def works_in(token: Token, tenant: TenantId) -> bool:
+    """Tell whether the token's narrowing leaves anything in the tenant."""
+    narrowing = token.narrowing
+    return narrowing is UNSET or narrowing.tenants is UNSET or tenant in narrowing.tenants
+
+
 def require_tenant(facts: Facts, context: Context, tenant: TenantId) -> None:
     """Raise NotFoundError `tenant.unknown` for a tenant that the caller has no access to."""
-    known = facts.tenants.get(tenant)
-    token = caller_token(facts, context)
-    narrowing = token.narrowing if token else UNSET
-    outside = narrowing is not UNSET and (
-        narrowing.tenants is not UNSET and tenant not in narrowing.tenants
-    )
-    if (
-        known is None
-        or known.deleted
-        or outside
-        or not (is_instance_owner(facts, context) or tenant in facts.access.get(context.caller, ()))
-    ):
+    if not sees_tenant(facts, context, tenant):
         raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
+
+
+def is_narrowed(facts: Facts, context: Context) -> bool:
+    """Tell whether the caller acts with a token that holds less than its owner."""
+    token = caller_token(facts, context)
+    return token is not None and token.narrowing is not UNSET
 
 
 def leaves(facts: Facts, context: Context, tenant: TenantId, pair: tuple[str, str]) -> bool:

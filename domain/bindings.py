@@ -111,7 +111,7 @@ def _assign(
     new: dict[SubjectId, int] = {}
     rights = access.rights(state, context, tenant)
     for assignment, path in zip(assignments, paths, strict=True):
-        _require_known(state, tenant, assignment, path)
+        _require_known(state, tenant, assignment, context, path)
         escalation.require_may_give_role(
             rights, assignment.role, assignment.scope, "binding.escalation"
         )
@@ -148,6 +148,12 @@ def _assign(
 
 def _judge_shape(assignment: Assignment, context: Context, faults: Faults, path: str) -> None:
     scope = assignment.scope
+    if scope.namespace is not UNSET and scope.resource is not UNSET:
+        raise InvalidError(
+            "binding.scope",
+            "a binding has a namespace or a resource, not both",
+            fields=(FieldFault(f"{path}resource", "stands beside a namespace", "binding.scope"),),
+        )
     if scope.namespace is not UNSET:
         faults.check(f"{path}namespaceId", names.namespace, scope.namespace)
     if scope.resource is not UNSET:
@@ -161,7 +167,9 @@ def _judge_shape(assignment: Assignment, context: Context, faults: Faults, path:
         faults.add(f"{path}expiresAt", "must be after notBefore", "order")
 
 
-def _require_known(state: Facts, tenant: TenantId, assignment: Assignment, path: str) -> None:
+def _require_known(
+    state: Facts, tenant: TenantId, assignment: Assignment, context: Context, path: str
+) -> None:
     role = state.roles.get(assignment.role)
     if role is None or role.tenant != tenant:
         raise NotFoundError(
@@ -174,6 +182,7 @@ def _require_known(state: Facts, tenant: TenantId, assignment: Assignment, path:
         group = state.groups.get(assignment.subject)
         known = group is not None and group.tenant == tenant
     else:
+        principals.require_may_reach(state, context, tenant, principal)
         known = principals.find(state, principal) is not None
     if not known:
         code = "group.unknown" if assignment.subject_type == "GROUP" else "principal.unknown"

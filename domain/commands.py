@@ -108,8 +108,9 @@ def decide(state: Facts, command: Command, context: Context) -> tuple[Event, ...
     """Answer the events of a command on this state, or the record of the same one done before.
 
     No event means that there is nothing to do. Raises a DomainError where the caller may not,
-    or a rule refuses. The caller is judged first, then the idempotency record, then If-Match,
-    then the noun's own rule (http-api 4).
+    or a rule refuses. The caller is judged first, then the idempotency record (http-api 4),
+    then the noun's own rule, and If-Match last: it counts only where all else would succeed
+    (RFC 9110, 13.2.1), and before the rule it would tell whether a foreign object exists.
     """
     gate(state, command, context)
     recorded = state.recorded.get(context.command_id)
@@ -119,9 +120,9 @@ def decide(state: Facts, command: Command, context: Context) -> tuple[Event, ...
                 "idempotency.mismatch", "this idempotency key was used for another request"
             )
         return recorded
+    events = _DECIDE[type(command)](state, command, context)
     if context.expects is not UNSET:
         _require_expected(state, context.expects)
-    events = _DECIDE[type(command)](state, command, context)
     if len(events) > EVENTS_A_COMMAND_MAX:
         raise ConflictError(
             "command.too_large", f"this would be {len(events)} events; take it in parts"
@@ -220,5 +221,6 @@ def changed_at(state: Facts, object_id: str) -> int | None:
         found = table.get(object_id)
         if found is not None:
             changed: int = found.changed
-            return changed
+            # Memberships, access and the privilege show in a principal's answer too.
+            return max(changed, state.touched.get(object_id, 0))
     return None

@@ -94,12 +94,13 @@ def require_may_give_all(
     """Refuse to hand out a principal's own rights, as far as `narrowing` leaves them.
 
     This is the road of tokens, of passwords set by others, and of enabling: whoever gets the
-    credential acts with the rights of its owner.
+    credential acts with the rights of its owner. To oneself one gives nothing new; that a
+    narrowed token makes no wider one is `require_as_narrow`'s to see to.
     """
-    if is_unbounded_owner(facts, context):
+    if is_unbounded_owner(facts, context) or principal == context.caller:
         return
     owner_left = narrowing is UNSET or narrowing.instance_owner
-    if principal in facts.owners and owner_left and principal != context.caller:
+    if principal in facts.owners and owner_left:
         raise ForbiddenError(code, f"{principal} is an instance owner and you are not")
     for tenant in facts.access.get(principal, ()):
         if narrowing is not UNSET and tenant not in (narrowing.tenants or (tenant,)):

@@ -76,7 +76,7 @@ class Fact(Struct, frozen=True):
     envelope: Envelope[Event]
 
 
-class Log(Protocol):
+class LogReader(Protocol):
     """The one stream of an installation; positions are 1, 2, 3 … without gaps."""
 
     @property
@@ -92,12 +92,16 @@ class Log(Protocol):
         """Answer at most `limit` records that follow the position `after`, in order."""
         ...
 
-    def append(self, position: int, records: Sequence[Record]) -> None:
-        """Store the records at `position` and the following ones durably, all or none."""
-        ...
-
     def wait(self, timeout_seconds: float) -> None:
         """Return when the head may have moved, at the latest after the time-out."""
+        ...
+
+
+class Log(LogReader, Protocol):
+    """The stream as its writer sees it."""
+
+    def append(self, position: int, records: Sequence[Record]) -> None:
+        """Store the records at `position` and the following ones durably, all or none."""
         ...
 
 

@@ -214,7 +214,9 @@ def _create_group(
     created = GroupCreated(tenant=command.tenant, id=command.id, name=name, description=description)
     events: list[Event | principals.Event] = [created]
     members = tuple(dict.fromkeys(command.members))
-    for principal, spare in zip(members, command.default_bindings, strict=True):
+    spares = command.default_bindings[: len(members)]
+    for principal, spare in zip(members, spares, strict=True):
+        principals.require_may_reach(state, context, command.tenant, principal)
         principals.require(state, principal)
         added = principals.MemberAdded(tenant=command.tenant, group=command.id, principal=principal)
         principals.require_may_join(state, context, added)
@@ -258,6 +260,7 @@ def _delete_group(state: Facts, command: DeleteGroup) -> tuple[Event | principal
 
 def _add_member(state: Facts, command: AddMember, context: Context) -> tuple[principals.Event, ...]:
     require(state, command.tenant, command.group)
+    principals.require_may_reach(state, context, command.tenant, command.principal)
     principals.require(state, command.principal)
     access.require_span(command.not_before, command.expires_at, context.at, "membership.invalid")
     if principals.membership(state, command.group, command.principal, context.at) is not None:
@@ -316,12 +319,10 @@ def _change_membership(
 def _replace_groups(
     state: Facts, command: ReplaceGroups, context: Context
 ) -> tuple[principals.Event, ...]:
+    principals.require_may_reach(state, context, command.tenant, command.principal)
     principals.require(state, command.principal)
     if not principals.has_access(state, command.principal, command.tenant):
-        raise ConflictError(
-            "tenant_access.missing",
-            f"{command.principal} has no access to tenant {command.tenant}",
-        )
+        raise principals.no_access(command.tenant, command.principal)
     left, joined = principals.replace_groups(
         state, context, command.principal, command.groups, command.tenant
     )

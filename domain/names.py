@@ -119,6 +119,11 @@ def email(text: str) -> str:
     return normal
 
 
+def canonical_email(text: str) -> str:
+    """Answer the form by which an e-mail is found: case, spaces and variants do not count."""
+    return folded(text.strip())
+
+
 def resource_id(text: str) -> str:
     """Answer the id of one resource of an application: 1 to 256 visible characters."""
     normal = visible(text, characters_max=RESOURCE_ID_CHARACTERS_MAX)

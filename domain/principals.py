@@ -178,21 +178,16 @@ def gain_access(
     *,
     is_user: bool,
 ) -> tuple[Event, ...]:
-    """Give access to the tenant, and with it a user's default role.
+    """Give access to the tenant, and with it a user's default role, where the caller holds that.
 
-    Who gives a membership or a binding to one without access must be allowed to give access:
-    ConflictError `tenant_access.missing` otherwise (kestra-iam 5.6). `spare` is the id for the
-    binding of the default role.
+    Whether the caller may give access at all is judged before. `spare` is the id for the binding
+    of the default role. Raises ForbiddenError `tenant_access.escalation`.
     """
     tenant, principal = granted.tenant, granted.principal
-    rights = access.rights(state, context, tenant)
-    if not any(rights.passes(permission) for permission in GIVES_ACCESS):
-        raise ConflictError(
-            "tenant_access.missing", f"{principal} has no access to tenant {tenant}"
-        )
     role = state.default_roles.get(tenant)
     if role is None or not is_user:
         return (granted,)
+    rights = access.rights(state, context, tenant)
     escalation.require_may_give_role(rights, role, WHOLE_TENANT, "tenant_access.escalation")
     bound = BindingCreated(
         tenant=tenant, id=spare, subject_type="PRINCIPAL", subject=principal, role=role
@@ -204,13 +199,39 @@ def ensure_access(
     state: Facts, context: Context, tenant: TenantId, principal: PrincipalId, spare: BindingId
 ) -> tuple[Event, ...]:
     """As `gain_access` for one who exists; nothing where there is access already."""
+    require_may_reach(state, context, tenant, principal)
     if has_access(state, principal, tenant):
         return ()
     granted = TenantAccessGranted(tenant=tenant, principal=principal)
     return gain_access(state, context, granted, spare, is_user=principal in state.users)
 
 
-GIVES_ACCESS = (Permission("USER", "CREATE"), Permission("TENANT_ACCESS", "CREATE"))
+_GIVES_ACCESS: Final = (Permission("USER", "CREATE"), Permission("TENANT_ACCESS", "CREATE"))
+
+
+def require_may_reach(
+    state: Facts, context: Context, tenant: TenantId, principal: PrincipalId
+) -> None:
+    """Refuse to name one without access to the tenant, unless the caller may give access.
+
+    ConflictError `tenant_access.missing` (kestra-iam 5.6), alike whether such a principal exists
+    elsewhere or not at all (security 2.3).
+    """
+    if has_access(state, principal, tenant):
+        return
+    rights = access.rights(state, context, tenant)
+    if not any(rights.passes(permission) for permission in _GIVES_ACCESS):
+        raise no_access(tenant, principal)
+
+
+def no_access(tenant: TenantId, principal: PrincipalId) -> ConflictError:
+    """Answer the refusal for one who has no access to the tenant."""
+    return ConflictError("tenant_access.missing", f"{principal} has no access to tenant {tenant}")
+
+
+def acts_elsewhere(state: Facts, principal: PrincipalId) -> bool:
+    """Tell whether one who has access to a tenant has rights outside of it too."""
+    return len(state.access.get(principal, ())) > 1 or principal in state.owners
 
 
 def membership(
@@ -239,7 +260,12 @@ def require_may_join(state: Facts, context: Context, added: MemberAdded) -> None
 def require_groups(
     state: Facts, groups: tuple[GroupId, ...], tenant: TenantId | UnsetType
 ) -> tuple[GroupId, ...]:
-    """Answer the groups, each once; NotFoundError `group.unknown`, also outside `tenant`."""
+    """Answer the groups, each once.
+
+    Raises NotFoundError `group.unknown`, also outside `tenant`, ConflictError `group.too_many`.
+    """
+    if len(groups) > GROUPS_A_PRINCIPAL_MAX:
+        raise ConflictError("group.too_many", f"at most {GROUPS_A_PRINCIPAL_MAX} groups at once")
     for group in groups:
         found = state.groups.get(group)
         if found is None or (tenant is not UNSET and found.tenant != tenant):
@@ -389,10 +415,13 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
         case BindingCreated():
             _binding_created(draft, event)
         case TenantAccessGranted():
+            draft.touched[event.principal] = draft.position
             draft.link(draft.access, event.principal, event.tenant, draft.at)
         case TenantAccessEnded():
+            draft.touched[event.principal] = draft.position
             draft.unlink(draft.access, event.principal, event.tenant)
         case MemberRemoved():
+            draft.touched[event.principal] = draft.position
             draft.unlink(draft.members, event.group, event.principal)
             draft.unlink(draft.memberships, event.principal, event.group)
         case BindingDeleted():
@@ -400,9 +429,12 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
         case TokenRevoked():
             _token_revoked(draft, event)
         case InstanceOwnerGranted():
+            draft.touched[event.principal] = draft.position
             draft.owners = draft.owners.set(event.principal, draft.position)
         case InstanceOwnerRevoked():
-            draft.owners = draft.owners.delete(event.principal)
+            draft.touched[event.principal] = draft.position
+            if event.principal in draft.owners:
+                draft.owners = draft.owners.delete(event.principal)
         case _:
             assert_never(event)
 
@@ -418,6 +450,7 @@ def _member_added(draft: Draft, event: MemberAdded) -> None:
         ordinal=draft.position,
         changed=draft.position,
     )
+    draft.touched[event.principal] = draft.position
     draft.link(draft.members, event.group, event.principal, member)
     draft.link(draft.memberships, event.principal, event.group, member)
 

@@ -167,9 +167,8 @@ def _require_whole(
 ) -> ServiceAccount:
     """As `require`; and an account shared with other tenants is the instance owner's alone."""
     account = require(state, command.id, command.tenant)
-    shared = len(state.access.get(command.id, ())) > 1
-    wider = command.tenant is not UNSET and (shared or command.id in state.owners)
-    if wider and not access.is_instance_owner(state, context):
+    wider = command.tenant is not UNSET and principals.acts_elsewhere(state, command.id)
+    if wider and not access.is_unbounded_owner(state, context):
         raise ConflictError(
             "service_account.shared", f"{command.id} also acts outside tenant {command.tenant}"
         )
@@ -193,19 +192,19 @@ def _create_service_account(
         if not access.is_unbounded_owner(state, context):
             raise ForbiddenError("privilege.denied", "only an instance owner makes another")
         owner = (principals.InstanceOwnerGranted(principal=command.id),)
+    joined = _joined_at_birth(state, command, context)
     granted = (
         principals.TenantAccessGranted(tenant=tenant, principal=command.id)
-        for tenant in dict.fromkeys(tenants)
+        for tenant in dict.fromkeys((*tenants, *(member.tenant for member in joined)))
     )
-    joined = _joined_at_birth(state, command, context)
     created = ServiceAccountCreated(id=command.id, name=name, description=description)
     return (created, *granted, *joined, *owner)
 
 
 def _joined_at_birth(
     state: Facts, command: CreateServiceAccount, context: Context
-) -> list[principals.Event]:
-    joined: list[principals.Event] = []
+) -> list[principals.MemberAdded]:
+    joined: list[principals.MemberAdded] = []
     for group in principals.require_groups(state, command.groups, command.tenant):
         tenant = state.groups[group].tenant
         added = principals.MemberAdded(tenant=tenant, group=group, principal=command.id)

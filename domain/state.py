@@ -92,6 +92,8 @@ class Facts(Protocol):
     @property
     def owners(self) -> Mapping[PrincipalId, int]: ...
     @property
+    def touched(self) -> Lookup[str, int]: ...
+    @property
     def groups(self) -> Lookup[SubjectId, Group]: ...
     @property
     def group_names(self) -> Lookup[tuple[TenantId, str], GroupId]: ...
@@ -136,6 +138,7 @@ class State(Struct, frozen=True, kw_only=True):
     emails: Map[bytes, UserId] = Map()
     service_accounts: Map[SubjectId, ServiceAccount] = Map()
     access: Map[SubjectId, Map[TenantId, datetime]] = Map()
+    touched: Map[str, int] = Map()
     groups: Map[SubjectId, Group] = Map()
     group_names: Map[tuple[TenantId, str], GroupId] = Map()
     members: Map[GroupId, Map[PrincipalId, Membership]] = Map()
@@ -184,6 +187,7 @@ class Draft:
     emails: MapMutation[bytes, UserId]
     service_accounts: MapMutation[SubjectId, ServiceAccount]
     access: MapMutation[SubjectId, Map[TenantId, datetime]]
+    touched: MapMutation[str, int]
     groups: MapMutation[SubjectId, Group]
     group_names: MapMutation[tuple[TenantId, str], GroupId]
     members: MapMutation[GroupId, Map[PrincipalId, Membership]]

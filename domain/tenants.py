@@ -212,13 +212,9 @@ def apply(draft: Draft, event: Event) -> None:
             )
             draft.tenant_count += 1
         case TenantRenamed():
-            draft.tenants[event.tenant] = structs.replace(
-                draft.tenants[event.tenant], name=event.name, changed=draft.position
-            )
+            _replace(draft, event.tenant, name=event.name)
         case TenantDeleted():
-            draft.tenants[event.tenant] = structs.replace(
-                draft.tenants[event.tenant], deleted=True, changed=draft.position
-            )
+            _replace(draft, event.tenant, deleted=True)
             draft.tenant_count -= 1
         case ManagedRoleCreated():
             draft.remember_role(
@@ -226,3 +222,9 @@ def apply(draft: Draft, event: Event) -> None:
             )
         case _:
             assert_never(event)
+
+
+def _replace(draft: Draft, id_: TenantId, **values: str | bool) -> None:
+    tenant = draft.tenants.get(id_)
+    if tenant is not None:
+        draft.tenants[id_] = structs.replace(tenant, changed=draft.position, **values)

@@ -16,7 +16,12 @@ from domain import access, escalation, names, permissions, principals
 from domain.access import Narrowing
 from domain.errors import ConflictError, Faults, NotFoundError
 from domain.ids import PrincipalId, TenantId, TokenId
-from domain.limits import ADDRESSES_A_TOKEN_MAX, TOKENS_AN_OWNER_MAX
+from domain.limits import (
+    ADDRESSES_A_TOKEN_MAX,
+    TOKEN_AGE_SECONDS_MAX,
+    TOKEN_GRACE_SECONDS_MAX,
+    TOKENS_AN_OWNER_MAX,
+)
 from domain.permissions import Permission
 from domain.principals import TokenRevoked
 
@@ -179,16 +184,14 @@ def decide(state: Facts, command: Command, context: Context) -> tuple[Event | To
         case RotateToken():
             return _rotate_token(state, command, context)
         case DisableToken():
-            token = _require_of(state, command)
+            token = _require_of(state, command, context)
             return (TokenDisabled(id=token.id),) if token.enabled else ()
         case EnableToken():
             return _enable_token(state, command, context)
         case RevokeToken():
-            return (TokenRevoked(id=_require_of(state, command).id),)
+            return (TokenRevoked(id=_require_of(state, command, context).id),)
         case RevokeAllTokens():
-            _require_owner(state, command.owner, command.tenant)
-            held = state.tokens_of.get(command.owner, ())
-            return tuple(TokenRevoked(id=id_) for id_ in held)
+            return _revoke_all_tokens(state, command, context)
         case ExtendToken():
             return _extend_token(state, command, context)
         case _:
@@ -216,15 +219,51 @@ def _require_owner(state: Facts, owner: PrincipalId, tenant: TenantId | UnsetTyp
 
 
 def _require_of(
-    state: Facts, command: RotateToken | DisableToken | EnableToken | RevokeToken | ExtendToken
+    state: Facts,
+    command: RotateToken | DisableToken | EnableToken | RevokeToken | ExtendToken,
+    context: Context,
 ) -> Token:
-    """Answer the token if it is the owner's: NotFoundError `token.unknown`."""
+    """Answer the token if it is the owner's and, by a tenant route, works in that tenant.
+
+    Raises NotFoundError `token.unknown`, ConflictError `service_account.shared`.
+    """
     tenant = UNSET if isinstance(command, ExtendToken) else command.tenant
     _require_owner(state, command.owner, tenant)
     token = state.tokens.get(command.id)
-    if token is None or token.owner != command.owner:
+    if (
+        token is None
+        or token.owner != command.owner
+        or (tenant is not UNSET and not access.works_in(token, tenant))
+    ):
         raise NotFoundError("token.unknown", f"no token {command.id}")
+    if tenant is not UNSET:
+        _require_within(state, context, token, tenant)
     return token
+
+
+def _require_within(state: Facts, context: Context, token: Token, tenant: TenantId) -> None:
+    """Leave a token that works in other tenants too to the instance owner (kestra-iam 5.6)."""
+    narrowing = token.narrowing
+    if narrowing is not UNSET and narrowing.tenants == (tenant,):
+        return
+    if principals.acts_elsewhere(state, token.owner) and not access.is_unbounded_owner(
+        state, context
+    ):
+        raise ConflictError(
+            "service_account.shared", f"token {token.id} also works outside tenant {tenant}"
+        )
+
+
+def _revoke_all_tokens(
+    state: Facts, command: RevokeAllTokens, context: Context
+) -> tuple[TokenRevoked, ...]:
+    _require_owner(state, command.owner, command.tenant)
+    held = [state.tokens[id_] for id_ in state.tokens_of.get(command.owner, ())]
+    if command.tenant is not UNSET:
+        held = [token for token in held if access.works_in(token, command.tenant)]
+        for token in held:
+            _require_within(state, context, token, command.tenant)
+    return tuple(TokenRevoked(id=token.id) for token in held)
 
 
 def _issue_token(state: Facts, command: IssueToken, context: Context) -> tuple[Event, ...]:
@@ -234,7 +273,11 @@ def _issue_token(state: Facts, command: IssueToken, context: Context) -> tuple[E
     faults.check("description", names.description, command.description)
     _judge_addresses(command.allowed_addresses, faults)
     if command.narrowing is not UNSET:
-        _judge_narrowing(state, command.narrowing, faults)
+        _judge_narrowing(state, context, command.narrowing, faults)
+    if command.max_age_seconds is not UNSET and not (
+        0 < command.max_age_seconds <= TOKEN_AGE_SECONDS_MAX
+    ):
+        faults.add("maxAge", "must be longer than zero and at most 36500 days", "range")
     faults.refuse("token.invalid")
     if len(state.tokens_of.get(command.owner, ())) >= TOKENS_AN_OWNER_MAX:
         raise ConflictError("token.too_many", f"{command.owner} has too many tokens")
@@ -275,12 +318,13 @@ def _judge_addresses(addresses: tuple[str, ...], faults: Faults) -> None:
         return
     for index, address in enumerate(addresses):
         try:
-            ipaddress.ip_network(address)
+            # A zone behind a % names an interface and may hold anything: it is no address here.
+            ipaddress.ip_network(address.replace("%", " "))
         except ValueError:
             faults.add(f"allowedAddresses[{index}]", "must be an address or network", "invalid")
 
 
-def _judge_narrowing(state: Facts, narrowing: Narrowing, faults: Faults) -> None:
+def _judge_narrowing(state: Facts, context: Context, narrowing: Narrowing, faults: Faults) -> None:
     if narrowing.permissions is not UNSET:
         permissions.judge(narrowing.permissions, faults, "scope.permissions")
     for namespace in narrowing.namespaces or ():
@@ -289,7 +333,7 @@ def _judge_narrowing(state: Facts, narrowing: Narrowing, faults: Faults) -> None
         faults.check("scope.resources.type", names.identifier, resource.type)
         faults.check("scope.resources.id", names.resource_id, resource.id)
     for tenant in narrowing.tenants or ():
-        if tenant not in state.tenants:
+        if not access.sees_tenant(state, context, tenant):
             faults.add("scope.tenants", "names an unknown tenant", "tenant.unknown")
     lists = (narrowing.tenants, narrowing.namespaces, narrowing.resources)
     if any(len(listed or ()) > ADDRESSES_A_TOKEN_MAX for listed in lists):
@@ -297,7 +341,11 @@ def _judge_narrowing(state: Facts, narrowing: Narrowing, faults: Faults) -> None
 
 
 def _rotate_token(state: Facts, command: RotateToken, context: Context) -> tuple[Event, ...]:
-    token = _require_of(state, command)
+    token = _require_of(state, command, context)
+    faults = Faults()
+    if not 0 <= command.grace_seconds <= TOKEN_GRACE_SECONDS_MAX:
+        faults.add("grace", "must be at most 7 days", "range")
+    faults.refuse("token.invalid")
     expired = access.is_over(token.expires_at, context.at)
     if not token.enabled or expired or token.rotated_to is not UNSET:
         raise ConflictError(
@@ -324,7 +372,7 @@ def _rotate_token(state: Facts, command: RotateToken, context: Context) -> tuple
 
 
 def _enable_token(state: Facts, command: EnableToken, context: Context) -> tuple[Event, ...]:
-    token = _require_of(state, command)
+    token = _require_of(state, command, context)
     if token.enabled:
         return ()
     escalation.require_as_narrow(state, context, token.narrowing, token.allowed_addresses)
@@ -335,7 +383,7 @@ def _enable_token(state: Facts, command: EnableToken, context: Context) -> tuple
 
 
 def _extend_token(state: Facts, command: ExtendToken, context: Context) -> tuple[Event, ...]:
-    token = _require_of(state, command)
+    token = _require_of(state, command, context)
     moved = extension(token, context.at)
     return () if moved is None else (TokenExtended(id=token.id, expires_at=moved),)
 

@@ -238,12 +238,16 @@ def decide(  # noqa: C901 - one branch for each command
 def is_own(
     state: Facts, command: ChangeOwnProfile | ChangeOwnPassword | RehashPassword, context: Context
 ) -> bool:
-    """Tell whether a user acts on itself; a restricted one changes nothing of its own."""
+    """Tell whether a user acts on itself; a restricted one changes nothing of its own.
+
+    Nor does a narrowed token: with another e-mail or password its holder would have more.
+    """
     user = state.users.get(command.id)
     return (
         user is not None
         and user.enabled
         and context.actor.id == command.id
+        and not access.is_narrowed(state, context)
         and (not user.restricted or isinstance(command, RehashPassword))
     )
 
@@ -306,7 +310,7 @@ def _gained(
         if not principals.has_access(state, command.id, tenant)
     ]
     events: list[principals.Event] = []
-    for tenant, spare in zip(missing, command.default_bindings, strict=False):
+    for tenant, spare in zip(missing, command.default_bindings[: len(missing)], strict=True):
         known = state.tenants.get(tenant)
         if known is None or known.deleted:
             raise NotFoundError("tenant.unknown", f"no tenant {tenant}")

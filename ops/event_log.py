@@ -24,6 +24,7 @@ from eventsourcing.sqlite import (
     SQLiteDatastore,
 )
 from psycopg.rows import dict_row
+from psycopg.sql import SQL
 
 from ops.log_readers import LOCK_TIMEOUT_SECONDS, PostgresReader, SQLiteReader, sqlite_fault
 from ops.postgres import (
@@ -115,7 +116,11 @@ class _DurablePool(SQLiteConnectionPool):
 
 
 class _SQLiteStore(SQLiteDatastore):
-    """The library's datastore, which offers no way to be given a pool."""
+    """The library's datastore with the one connection that writes.
+
+    It offers no way to be given a pool, and getting the connection from one anew for each append
+    costs as much as the insert itself.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -126,6 +131,16 @@ class _SQLiteStore(SQLiteDatastore):
             pool_size=1,
             max_overflow=0,
         )
+        self._connection = self.pool.get_connection(is_writer=True)
+
+    def get_connection(  # type: ignore[override]
+        self,
+        *,
+        commit: bool,
+    ) -> AbstractContextManager[SQLiteConnection]:
+        """Return the connection, whose one user is the thread that writes."""
+        del commit
+        return nullcontext(self._connection)
 
 
 class SQLiteLog(SQLiteReader):
@@ -136,19 +151,16 @@ class SQLiteLog(SQLiteReader):
 
     def __init__(self, path: Path, log_id: str | None = None) -> None:
         super().__init__(path, log_id)
-        self._store = _SQLiteStore(str(path))
-        self._recorder = SQLiteAggregateRecorder(self._store)
         self._broken = False
         try:
-            # An unsafe connection is to be refused now, not at the first append.
-            with self._store.get_connection(commit=True):
-                pass
+            self._store = _SQLiteStore(str(path))
         except (PersistenceError, sqlite3.Error) as error:
             super().close()
             raise sqlite_fault(_driver_error(error)) from error
         except UnsafeStoreError:
             super().close()
             raise
+        self._recorder = SQLiteAggregateRecorder(self._store)
 
     def append(self, position: int, records: Sequence[Record]) -> None:
         """Store `records` at `position` and after, all or none, synced when this returns.
@@ -205,8 +217,15 @@ class _PostgresRecorder(PostgresAggregateRecorder):
     After a lost answer to a commit the retry inserts again and reports as refused what is stored.
     """
 
-    insert_events = PostgresAggregateRecorder.insert_events.__wrapped__  # type: ignore[attr-defined]
-    select_events = PostgresAggregateRecorder.select_events.__wrapped__  # type: ignore[attr-defined]
+    insert_events = PostgresAggregateRecorder.insert_events.__wrapped__
+    select_events = PostgresAggregateRecorder.select_events.__wrapped__
+
+    def __init__(self, datastore: PostgresDatastore) -> None:
+        super().__init__(datastore)
+        # The library's own statement, put together once and sent with binary parameters: as text
+        # the records cost more of our time than the server's.
+        statement = self.insert_events_statement.as_string().replace("%s", "%b")
+        self.insert_events_statement = SQL(statement).format()
 
 
 def _postgres_store(conninfo: str) -> PostgresDatastore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from contextlib import closing
@@ -92,7 +93,7 @@ REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.log_wa
     """CREATE TRIGGER log_frozen BEFORE UPDATE OR DELETE OR TRUNCATE ON public.stored_events
 FOR EACH STATEMENT EXECUTE FUNCTION public.log_frozen()""",
 )
-POSTGRES_TRIGGERS = frozenset({"log_next", "log_wake", "log_frozen"})
+POSTGRES_GUARD_NAMES = frozenset({"one_log", "log_next", "log_wake", "log_frozen"})
 
 # PUBLIC may create in the schema public up to PostgreSQL 14; the role must not.
 POSTGRES_GRANTS = (
@@ -121,32 +122,41 @@ def migrate_sqlite(path: Path) -> None:
     """
     check_private(path.parent)
     check_local(path.parent)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
-        try:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            version = _sqlite_version(connection)
-            if version > VERSION:
-                raise SchemaError(f"schema {version} is newer than {VERSION}")
-            if version == 0:
-                _make_sqlite_schema(connection)
-            connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StoreSlowError("another process is changing the schema") from error
-    # The file's own name must survive a power cut as well as its content does.
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        # Changing the journal mode does not wait for others as statements do: so take turns.
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        _migrate_file(path)
+        # The file's own name must survive a power cut as well as its content does.
         os.fsync(directory)
     finally:
         os.close(directory)
 
 
+def _migrate_file(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
+        try:
+            version = _sqlite_version(connection)
+            if version > VERSION:
+                raise SchemaError(f"schema {version} is newer than {VERSION}")
+            if version == 0:
+                _make_sqlite_schema(connection)
+        except sqlite3.OperationalError as error:
+            raise StoreSlowError("another process uses the file") from error
+        except sqlite3.DatabaseError as error:
+            raise SchemaError("this file is not a database") from error
+
+
 def _make_sqlite_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("BEGIN IMMEDIATE")
     for statement in (SQLITE_TABLE, *SQLITE_GUARDS.values()):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id={SQLITE_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
 
 
 def _sqlite_version(connection: sqlite3.Connection) -> int:
@@ -229,10 +239,12 @@ def check_postgres(connection: psycopg.Connection) -> None:
     if row != (VERSION,):
         version = row[0] if row else 0
         raise SchemaError(f"schema {version}, not {VERSION}: run muniment migrate")
-    triggers = connection.execute(
+    found = connection.execute(
         "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')"
-        " AND tgrelid = to_regclass('public.stored_events')",
+        " AND tgrelid = to_regclass('public.stored_events')"
+        " UNION SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+        " WHERE indrelid = to_regclass('public.stored_events') AND indisunique AND indisvalid",
     ).fetchall()
-    missing = POSTGRES_TRIGGERS - {name for (name,) in triggers}
+    missing = POSTGRES_GUARD_NAMES - {name for (name,) in found}
     if missing:
         raise SchemaError(f"the log's guards were changed: {', '.join(sorted(missing))}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import argon2
 from msgspec import json
 
+from api.problems import UnavailableError
 from domain.ids import UserId
 from domain.sealed import Secret
 
@@ -30,6 +31,7 @@ LENGTH_FLOOR: Final = 8
 BYTES_MAX: Final = 1_024
 THREADS: Final = 2
 WAITING_MAX: Final = 32
+RETRY_AFTER_SECONDS: Final = 1.0
 REMEMBERED_SECONDS: Final = 60.0
 REMEMBERED_USERS_MAX: Final = 10_000
 
@@ -55,12 +57,11 @@ class PasswordFault(NamedTuple):
     detail: str
 
 
-class SignInBusyError(Exception):
-    """Too many passwords are waiting to be judged: 503 `sign_in.busy` (security 3.1)."""
+class SignInBusyError(UnavailableError):
+    """Too many passwords are waiting to be judged: 503 (security 3.1)."""
 
-    code: Final = "sign_in.busy"
-    detail: Final = "too many sign-ins at once"
-    retry_after_seconds: Final = 1
+    def __init__(self) -> None:
+        super().__init__("sign_in.busy", RETRY_AFTER_SECONDS)
 
 
 def check_password(
@@ -98,9 +99,16 @@ class PasswordHasher:
     pool's size bounds what a flood of sign-ins takes (security 3.1). Used from one event loop.
     """
 
-    def __init__(self, inputs: Inputs, profile: Argon2Profile | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        profile: Argon2Profile | None = None,
+        *,
+        minimum_length: int = LENGTH_DEFAULT,
+    ) -> None:
         profile = profile or Argon2Profile()
         self._inputs = inputs
+        self._minimum_length = minimum_length
         self._argon2 = argon2.PasswordHasher(
             time_cost=profile.passes,
             memory_cost=profile.memory_kib,
@@ -151,6 +159,11 @@ class PasswordHasher:
         if right:
             self._remember(remember, seal)
         return right
+
+    def faults(self, password: Secret, own_words: Iterable[str]) -> tuple[str, ...]:
+        """Why a new password is refused by this installation; empty when it is good."""
+        found = check_password(password, own_words=own_words, minimum_length=self._minimum_length)
+        return tuple(fault.detail for fault in found)
 
     def needs_rehash(self, stored: str) -> bool:
         """Whether the hash was made with other parameters than today's."""

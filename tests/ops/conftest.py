@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.ops.log_stores import DurableStore, Log, Store
+    from tests.postgres import Database
 
 
 @pytest.fixture
-def postgres_store() -> Iterator[PostgresStore]:
-    """Yield a PostgreSQL store that this test has for itself."""
+def postgres_store(postgres_database: Database) -> PostgresStore:
+    """Return the module's PostgreSQL store, emptied; for tests that leave its schema alone."""
+    postgres_database.empty()
+    return PostgresStore(postgres_database)
+
+
+@pytest.fixture
+def own_postgres_store() -> Iterator[PostgresStore]:
+    """Yield a PostgreSQL store that this test has for itself, to change as it likes."""
     database = create_database()
     yield PostgresStore(database)
     drop_database(database)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 
+from domain import events
 from domain.events import Record
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_schema import migrate_postgres, migrate_sqlite
@@ -15,7 +16,7 @@ from ops.postgres import schema_change
 from tests.memory_log import MemoryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.postgres import Database
@@ -24,15 +25,10 @@ LOG_ID = "0b5a1c5e-7d0c-4f0e-9d3b-3f6f2f9c1a77"
 OTHER_LOG_ID = "d2719f0a-51f3-4e63-8f27-7a4b1f1f6c10"
 
 
-class Log(Protocol):
-    """What every log offers to the writer."""
+class Log(events.Log, Protocol):
+    """The domain's log, and what the writer needs besides."""
 
-    log_id: str
-
-    def head(self) -> int: ...
-    def read(self, after: int, limit: int) -> list[Record]: ...
-    def append(self, position: int, records: Sequence[Record]) -> None: ...
-    def wait(self, timeout_seconds: float) -> None: ...
+    def turn(self) -> AbstractContextManager[None]: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
 

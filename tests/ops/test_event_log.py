@@ -13,17 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.events import Record
+from ops import event_log
 from ops.event_log import Outcome, PostgresLog, SQLiteLog
 from ops.store_errors import (
     AppendRefusedError,
     LogMissingError,
     PositionTakenError,
     StoreError,
+    UnsafeStoreError,
 )
 from tests.ops.log_stores import LOG_ID, OTHER_LOG_ID, PostgresStore, SQLiteStore, records
 
 if TYPE_CHECKING:
-    from tests.ops.log_stores import DurableStore, Log, Store
+    from tests.ops.log_stores import DurableStore, Log
 
 MEBIBYTE = 1024 * 1024
 
@@ -190,12 +192,12 @@ def test_record_without_content_is_refused(
     column: str,
 ) -> None:
     """A row without topic or bytes is no evidence."""
-    values = {"topic": "'test.happened.v1'", "state": "''"} | {column: "NULL"}
+    others = {"topic": "state", "state": "topic"}
 
     with pytest.raises(Exception, match=r"position 1 does not follow|head \+ 1"):
         durable_store.as_owner(
-            "INSERT INTO stored_events VALUES"
-            f" ('{LOG_ID}', 1, {values['topic']}, {values['state']})",
+            f"INSERT INTO stored_events (originator_id, originator_version, {others[column]})"  # noqa: S608 - constants of this test
+            f" VALUES ('{LOG_ID}', 1, 'x')",
         )
 
     assert durable_log.head() == 0
@@ -377,6 +379,23 @@ def test_close_empties_the_write_ahead_log(sqlite_store: SQLiteStore) -> None:
 
     write_ahead_log = sqlite_store.path.with_name("log.db-wal")
     assert not write_ahead_log.exists() or write_ahead_log.stat().st_size == 0
+
+
+@pytest.mark.parametrize("found", ["NORMAL", "OFF"])
+def test_connection_that_is_not_durable_is_refused(
+    sqlite_store: SQLiteStore,
+    monkeypatch: pytest.MonkeyPatch,
+    found: str,
+) -> None:
+    """What was set is read back: a build that does not obey is not written with (event-log 4)."""
+    disobeyed = [
+        (name, found if name == "synchronous" else value, expected)
+        for name, value, expected in event_log.DURABLE_PRAGMAS
+    ]
+    monkeypatch.setattr(event_log, "DURABLE_PRAGMAS", disobeyed)
+
+    with pytest.raises(UnsafeStoreError, match="synchronous"):
+        sqlite_store.open(LOG_ID)
 
 
 def test_library_reports_a_taken_position_as_integrity_error(

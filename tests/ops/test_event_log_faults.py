@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ops.log_readers import PostgresReader
+
 MARK = "test.marked.v1"
 NEWS_SECONDS_MAX = 1.5
 ERROR_SECONDS_MAX = 3.0
@@ -224,16 +226,18 @@ def test_lock_held_by_a_stuck_session_is_an_error(postgres_store: PostgresStore)
     log.close()
 
 
-def test_locked_file_is_an_error(sqlite_store: SQLiteStore) -> None:
+def test_locked_file_is_an_error(
+    sqlite_store: SQLiteStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A file that somebody else keeps locked fails an append, which is then not stored."""
+    monkeypatch.setattr(event_log, "LOCK_TIMEOUT_SECONDS", 0.2)
     log = sqlite_store.open(LOG_ID)
     other = sqlite_store.open(LOG_ID)
-    with (
-        other._store.transaction(commit=False) as cursor,  # noqa: SLF001 - a writer that hangs
-        pytest.raises(StoreSlowError),
-    ):
-        cursor.execute("INSERT INTO stored_events VALUES (?, 1, '', '')", (log._id.hex,))  # noqa: SLF001
-        log.append(1, records(1))
+    with other._store.transaction(commit=False) as cursor:  # noqa: SLF001 - a writer that hangs
+        cursor.execute("INSERT INTO stored_events VALUES ('00', 1, '', '')")
+        with pytest.raises(StoreSlowError):
+            log.append(1, records(1))
 
     log.append(1, records(1))
     assert log.head() == 1
@@ -241,7 +245,7 @@ def test_locked_file_is_an_error(sqlite_store: SQLiteStore) -> None:
     log.close()
 
 
-def news_after(postgres_store: PostgresStore, reader: event_log.PostgresReader) -> float:
+def news_after(postgres_store: PostgresStore, reader: PostgresReader) -> float:
     """Return how many seconds a follower that waits at most 1 s each time is behind an append."""
     writer = postgres_store.open()
     head = reader.head()
@@ -262,9 +266,9 @@ def news_after(postgres_store: PostgresStore, reader: event_log.PostgresReader) 
 
 
 @pytest.fixture
-def followed_log(postgres_store: PostgresStore) -> Iterator[PostgresLog]:
+def followed_log(own_postgres_store: PostgresStore) -> Iterator[PostgresLog]:
     """Yield a log with one record, whose listener listens."""
-    log = postgres_store.open(LOG_ID)
+    log = own_postgres_store.open(LOG_ID)
     log.append(1, records(1))
     log.wait(5)
     yield log
@@ -272,19 +276,19 @@ def followed_log(postgres_store: PostgresStore) -> Iterator[PostgresLog]:
 
 
 def test_news_arrive_after_the_listening_connection_was_killed(
-    postgres_store: PostgresStore,
+    own_postgres_store: PostgresStore,
     followed_log: PostgresLog,
 ) -> None:
     """The listener comes back by itself, and until then the clock is enough (B4)."""
-    postgres_store.as_owner(
+    own_postgres_store.as_owner(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE query LIKE 'LISTEN%' AND datname = current_database()",
     )
 
-    assert news_after(postgres_store, followed_log) < NEWS_SECONDS_MAX
+    assert news_after(own_postgres_store, followed_log) < NEWS_SECONDS_MAX
 
     started = time.monotonic()
-    while not listening(postgres_store):
+    while not listening(own_postgres_store):
         assert time.monotonic() - started < 30
         time.sleep(0.05)
 
@@ -309,13 +313,13 @@ def suppress_notifications(store: PostgresStore) -> None:
 
 
 def test_news_arrive_without_notifications(
-    postgres_store: PostgresStore,
+    own_postgres_store: PostgresStore,
     followed_log: PostgresLog,
 ) -> None:
     """Notifications are hints: with none at all a follower is at most 1.5 s behind (B4)."""
-    suppress_notifications(postgres_store)
+    suppress_notifications(own_postgres_store)
 
-    assert news_after(postgres_store, followed_log) < NEWS_SECONDS_MAX
+    assert news_after(own_postgres_store, followed_log) < NEWS_SECONDS_MAX
 
 
 def test_news_arrive_while_listening_begins_late(
@@ -338,12 +342,12 @@ def test_news_arrive_while_listening_begins_late(
 
 
 def test_deaf_follower_hears_nothing(
-    postgres_store: PostgresStore,
+    own_postgres_store: PostgresStore,
     followed_log: PostgresLog,
 ) -> None:
     """Control: without notification and without looking by the clock there are no news (B4)."""
-    suppress_notifications(postgres_store)
-    writer = postgres_store.open()
+    suppress_notifications(own_postgres_store)
+    writer = own_postgres_store.open()
     writer.append(2, records(2))
     followed_log.wake()
     followed_log.wait(0)

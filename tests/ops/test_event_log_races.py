@@ -7,12 +7,14 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import psycopg
 import pytest
 
+from ops import log_readers
 from ops.log_schema import migrate_postgres, migrate_sqlite
 from ops.store_errors import PositionTakenError, StoreError, StoreSlowError
 from tests.ops.log_stores import LOG_ID, PostgresStore, SQLiteStore, records
@@ -48,13 +50,11 @@ def begin_logs(store: DurableStore) -> int:
     """Let several `init`s begin a log of their own in `store`; return how many succeeded."""
 
     def begin(number: int) -> bool:
-        log = store.open(str(uuid.UUID(int=number)))
         try:
-            log.append(1, records(1, 3, f"log {number}"))
+            with closing(store.open(str(uuid.UUID(int=number)))) as log:
+                log.append(1, records(1, 3, f"log {number}"))
         except (PositionTakenError, StoreSlowError):
             return False
-        finally:
-            log.close()
         return True
 
     return sum(at_once(INITS, begin))
@@ -66,11 +66,15 @@ def test_of_twelve_inits_at_once_one_wins(durable_store: DurableStore) -> None:
     assert len(durable_store.rows()) == 3
 
 
-def test_without_the_index_inits_make_several_logs(postgres_store: PostgresStore) -> None:
+def test_without_the_index_inits_make_several_logs(
+    own_postgres_store: PostgresStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Control: the index `one_log` is what keeps the second log out."""
-    postgres_store.as_owner("DROP INDEX one_log")
+    own_postgres_store.as_owner("DROP INDEX one_log")
+    monkeypatch.setattr(log_readers, "check_postgres", lambda _connection: None)
 
-    assert begin_logs(postgres_store) > 1
+    assert begin_logs(own_postgres_store) > 1
 
 
 @pytest.fixture

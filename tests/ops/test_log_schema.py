@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SET_VERSION = "UPDATE muniment.schema_version SET version = {}"
+
+
 def squeezed(statement: str) -> str:
     """Return `statement` without differences of blanks."""
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(statement.split()))
@@ -101,27 +104,27 @@ def test_migrations_repeated_change_nothing(
 @pytest.mark.parametrize("version", [0, VERSION + 1], ids=["older", "newer"])
 def test_other_schema_versions_are_refused(
     sqlite_store: SQLiteStore,
-    postgres_store: PostgresStore,
+    own_postgres_store: PostgresStore,
     version: int,
 ) -> None:
     """A schema older or newer than this release's is refused, naming the remedy."""
     sqlite_store.as_owner(f"PRAGMA user_version={version}")
-    postgres_store.as_owner(f"UPDATE muniment.schema_version SET version = {version}")
+    own_postgres_store.as_owner(SET_VERSION.format(version))
 
-    for store in (sqlite_store, postgres_store):
+    for store in (sqlite_store, own_postgres_store):
         with pytest.raises(SchemaError, match="muniment migrate"):
             store.open(LOG_ID)
 
 
 def test_migrating_a_newer_schema_is_refused(
     sqlite_store: SQLiteStore,
-    postgres_store: PostgresStore,
+    own_postgres_store: PostgresStore,
 ) -> None:
     """Migrations go forward only."""
     sqlite_store.as_owner(f"PRAGMA user_version={VERSION + 1}")
-    postgres_store.as_owner(f"UPDATE muniment.schema_version SET version = {VERSION + 1}")
+    own_postgres_store.as_owner(SET_VERSION.format(VERSION + 1))
 
-    for store in (sqlite_store, postgres_store):
+    for store in (sqlite_store, own_postgres_store):
         with pytest.raises(SchemaError, match="newer"):
             store.migrate()
 
@@ -139,6 +142,18 @@ def test_foreign_file_is_refused(tmp_path: Path) -> None:
         SQLiteReader(path)
 
 
+def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Whatever else lies in the log's place is left as it is."""
+    path = tmp_path / "log.db"
+    path.write_bytes(b"something else" * 100)
+    path.chmod(0o600)
+
+    with pytest.raises(SchemaError, match="not a database"):
+        migrate_sqlite(path)
+
+    assert path.read_bytes() == b"something else" * 100
+
+
 @pytest.mark.parametrize("guard", sorted(SQLITE_GUARDS))
 def test_file_without_a_guard_is_refused(sqlite_store: SQLiteStore, guard: str) -> None:
     """A log whose trigger or index was dropped is not served: history could be rewritten."""
@@ -149,37 +164,47 @@ def test_file_without_a_guard_is_refused(sqlite_store: SQLiteStore, guard: str) 
         sqlite_store.open(LOG_ID)
 
 
-@pytest.mark.parametrize("trigger", ["log_next", "log_wake", "log_frozen"])
-@pytest.mark.parametrize("statement", ["DROP TRIGGER {0} ON stored_events", "{1} {0}"])
+@pytest.mark.parametrize(
+    ("statement", "trigger"),
+    [
+        ("DROP TRIGGER log_next ON stored_events", "log_next"),
+        ("DROP TRIGGER log_wake ON stored_events", "log_wake"),
+        ("DROP TRIGGER log_frozen ON stored_events", "log_frozen"),
+        ("ALTER TABLE stored_events DISABLE TRIGGER log_frozen", "log_frozen"),
+        ("ALTER TABLE stored_events ENABLE REPLICA TRIGGER log_next", "log_next"),
+        ("DROP INDEX one_log", "one_log"),
+    ],
+)
 def test_database_without_a_guard_is_refused(
-    postgres_store: PostgresStore,
-    trigger: str,
+    own_postgres_store: PostgresStore,
     statement: str,
+    trigger: str,
 ) -> None:
-    """A log whose trigger was dropped or disabled is not served either."""
-    disable = "ALTER TABLE stored_events DISABLE TRIGGER"
-    postgres_store.as_owner(statement.format(trigger, disable))
+    """A log whose trigger or index was dropped or disabled is not served either."""
+    own_postgres_store.as_owner(statement)
 
     with pytest.raises(SchemaError, match=trigger):
-        postgres_store.open(LOG_ID)
+        own_postgres_store.open(LOG_ID)
 
 
-def test_database_without_schema_is_refused(postgres_store: PostgresStore) -> None:
+def test_database_without_schema_is_refused(own_postgres_store: PostgresStore) -> None:
     """Serving never makes a schema; it says that there is none."""
-    postgres_store.as_owner("DROP SCHEMA muniment CASCADE")
+    own_postgres_store.as_owner("DROP SCHEMA muniment CASCADE")
 
     with pytest.raises(SchemaError, match="schema 0"):
-        PostgresReader(postgres_store.database.url)
+        PostgresReader(own_postgres_store.database.url)
 
 
 def test_failed_migration_leaves_nothing_behind(postgres_store: PostgresStore) -> None:
     """A schema change is made whole or not at all."""
-    with (
-        pytest.raises(RuntimeError),
-        schema_change(postgres_store.database.owner_url) as connection,
-    ):
-        connection.execute("CREATE TABLE half_done (a int)")
-        raise RuntimeError
+
+    def change_half() -> None:
+        with schema_change(postgres_store.database.owner_url) as connection:
+            connection.execute("CREATE TABLE half_done (a int)")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change_half()
 
     with pytest.raises(psycopg.errors.UndefinedTable):
         postgres_store.as_owner("SELECT * FROM half_done")
@@ -200,7 +225,7 @@ def test_password_reaches_the_server_as_a_verifier_only(postgres_store: Postgres
 
 
 def test_guards_never_ignore_a_conflict() -> None:
-    """"Do nothing" on a conflict would report success and lose the event (event-log 6)."""
+    """To do nothing on a conflict would report success and lose the event (event-log 6)."""
     statements = " ".join([*SQLITE_GUARDS.values(), *POSTGRES_GUARDS]).upper()
 
     assert "ON CONFLICT" not in statements

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api import problems
 from domain.ids import UserId
 from domain.sealed import Secret
 from ops.inputs import SystemInputs
@@ -209,14 +210,15 @@ def test_only_so_many_wait(inputs: FixedInputs) -> None:
         waiting = [asyncio.create_task(hasher.verify(stored, GOOD)) for _ in range(34)]
         await asyncio.sleep(0)
         for refused in (hasher.verify(stored, GOOD), hasher.verify(None, GOOD), hasher.hash(GOOD)):
-            with pytest.raises(SignInBusyError):
+            with pytest.raises(SignInBusyError) as refusal:
                 await refused
+            assert refusal.value.retry_after_seconds == 1
+            assert problems.refusal(refusal.value).status == 503
         hasher.held.set()
         answers = await asyncio.gather(*waiting)
         return [*answers, await hasher.verify(stored, GOOD)]
 
     assert [True] * 35 == asyncio.run(flood())
-    assert ("sign_in.busy", 1) == (SignInBusyError.code, SignInBusyError.retry_after_seconds)
     hasher.close()
 
 

@@ -1,0 +1,158 @@
+"""How do the routes become one application, behind authentication and a gate each?"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from litestar import Litestar, Router
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.handlers.base import BaseRouteHandler
+from litestar.routes import HTTPRoute
+
+from api import health
+from api.authentication import authenticate
+from api.call import Call, Gate
+from api.decoding import CONTRACT, read_body, replaying
+from api.iam import service_accounts
+from api.problems import answer_error
+from domain import access, commands
+from domain.ids import CommandId
+from domain.sealed import Secret, decode_secret
+
+if TYPE_CHECKING:
+    from litestar.types import (
+        ASGIApp,
+        HTTPReceiveMessage,
+        HTTPScope,
+        Receive,
+        Scope,
+        Send,
+        WebSocketReceiveMessage,
+    )
+
+    from api.service import Service
+
+BASE: Final = "/api/v1"
+
+
+class UndeclaredRouteError(Exception):
+    """A route handler does not say who may use it, so the application does not start."""
+
+
+Hook = Callable[[], Awaitable[None]]
+
+
+def create_app(
+    service: Service, *, on_startup: Hook | None = None, on_shutdown: Hook | None = None
+) -> Litestar:
+    """Answer the application of all routes but the hot ones, which stand in front of it."""
+    app = Litestar(
+        route_handlers=[
+            *health.routes(service),
+            Router(BASE, route_handlers=[*service_accounts.ROUTES]),
+        ],
+        middleware=[_Authentication(service).around],
+        guards=[judge_gate],
+        dependencies={"call": Provide(provide_call, sync_to_thread=False)},
+        exception_handlers={Exception: answer_error},
+        type_decoders=[(lambda kind: kind is Secret, decode_secret)],
+        on_startup=[on_startup] if on_startup else [],
+        on_shutdown=[on_shutdown] if on_shutdown else [],
+        openapi_config=None,
+        request_max_body_size=None,  # the decode guard counts while it reads
+        debug=False,
+    )
+    require_gates(app)
+    return app
+
+
+def require_gates(app: Litestar) -> None:
+    """Refuse an application with a route that declares no gate (security 2.4)."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                if not isinstance(handler.opt.get("gate"), Gate) and "OPTIONS" not in (
+                    handler.http_methods
+                ):
+                    raise UndeclaredRouteError(f"{handler} on {route.path}")
+
+
+class _Authentication:
+    """Authenticates every request that a gate does not leave open, then lets its body be read."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """Answer the middleware around an application."""
+
+        async def authenticated(scope: Scope, receive: Receive, send: Send) -> None:
+            http = cast("HTTPScope", scope)
+            gate = _gate_of(http["route_handler"].opt)
+            if gate is not None and not gate.open:
+                self._service.require_ready()
+                scope["state"]["call"] = await self._call(http)
+            await app(scope, _guarded(http, receive), send)
+
+        return authenticated
+
+    async def _call(self, scope: HTTPScope) -> Call:
+        caller = await authenticate(self._service, scope)
+        state = scope["state"]
+        return Call(self._service, caller, scope, state["query"], state["request_id"])
+
+
+def _gate_of(options: Mapping[str, object]) -> Gate | None:
+    gate = options.get("gate")
+    return gate if isinstance(gate, Gate) else None
+
+
+def _guarded(scope: HTTPScope, receive: Receive) -> Receive:
+    """Answer a `receive` that reads and judges the whole body at its first use.
+
+    So a body is read only after credentials, tenant and permission have been judged.
+    """
+    again: Receive | None = None
+
+    async def guarded() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        nonlocal again
+        if again is None:
+            rule = scope["route_handler"].opt.get("media", CONTRACT)
+            body = await read_body(receive, scope["headers"], rule=rule)
+            scope["state"]["body"] = body
+            again = replaying(body, receive)
+        return await again()
+
+    return guarded
+
+
+async def judge_gate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Judge the caller by the route's gate, on the live state, before the body is read."""
+    gate = _gate_of(connection.route_handler.opt)
+    if gate is None or gate.open:
+        return
+    call: Call = connection.scope["state"]["call"]
+    await call.settle()
+    state = call.service.state
+    context = commands.Context(
+        at=call.service.inputs.now(),
+        actor=call.caller.actor,
+        command_id=CommandId(""),
+        correlation_id=call.request_id,
+    )
+    if "tenant" in call.parameters:
+        access.require_tenant(state, context, call.tenant)
+    if gate.exception is not None and gate.exception(call):
+        return
+    if gate.needs is not None:
+        commands.require_permission(state, context, call.tenant, gate.needs, gate.or_needs)
+    if gate.owner:
+        commands.require_owner(state, context)
+
+
+def provide_call(scope: Scope) -> Call:
+    """Hand the call of this request to its handler."""
+    call: Call = scope["state"]["call"]
+    return call

@@ -1,0 +1,232 @@
+"""Whose request is this, and by which credential?
+
+One function for both worlds, Litestar's routes and the hot endpoints (kestra-iam 3, security 3
+and 4). One credential is judged: Bearer, else Basic, else the cookie; a presented one that is
+wrong is 401, with no fall-through. Everything is judged from the live state at every use.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET, Struct
+
+from api.problems import AuthenticationError
+from domain import names, tokens
+from domain.errors import ForbiddenError
+from domain.events import Actor
+from domain.ids import PrincipalId, UserId
+from domain.sealed import Secret
+from domain.token_text import digest, well_formed
+from domain.tokens import ExtendToken, Token
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope
+
+    from api.service import Service
+
+_BEARER: Final = b"bearer "
+_BASIC: Final = b"basic "
+_BASIC_BYTES_MAX: Final = 4096
+_COOKIE: Final = "JWT"
+CSRF_COOKIE: Final = "csrfToken"
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_AGENT_CHARACTERS_MAX: Final = 256
+
+
+class Caller(Struct, frozen=True):
+    """Who asks: the actor of its events, and the token or session behind it."""
+
+    principal: PrincipalId
+    actor: Actor
+    token: Token | None = None
+    cookie: Secret | None = None
+
+
+def header(scope: HTTPScope, name: bytes) -> bytes:
+    """Answer the value of a header, empty when it is absent."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value
+    return b""
+
+
+async def authenticate(service: Service, scope: HTTPScope, via: str = "api") -> Caller:
+    """Answer the caller of a request.
+
+    Raises AuthenticationError with `auth.required`, `auth.invalid`, and, only when the secret was
+    right, `token.expired`, `token.revoked`, `token.disabled` or `principal.disabled`;
+    ForbiddenError `token.address`, `csrf` or `impersonation.unsupported`.
+    """
+    if header(scope, b"x-kestra-impersonate"):
+        # Never ignored: the caller would act with its own, wider rights.
+        raise ForbiddenError("impersonation.unsupported", "impersonation is not supported")
+    presented = header(scope, b"authorization")
+    scheme = presented[: len(_BEARER)].lower()
+    if scheme == _BEARER:
+        text = presented[len(_BEARER) :].strip().decode("latin-1")
+        return by_token(service, text, scope, via)
+    if scheme.startswith(_BASIC):
+        credential = _basic_credential(presented[len(_BASIC) :])
+        if credential is not None:
+            return await by_password(service, *credential, scope, via=via)
+    elif presented:
+        raise AuthenticationError("auth.invalid", "unknown scheme", presented=True)
+    cookie = cookies(scope).get(_COOKIE)
+    if cookie:
+        return await _by_session(service, Secret(cookie), scope, via)
+    raise AuthenticationError("auth.required", "no credential arrived", presented=False)
+
+
+def _actor(type_: str, id_: str, scope: HTTPScope, via: str, token: Token | None) -> Actor:
+    agent = header(scope, b"user-agent")[:_AGENT_CHARACTERS_MAX].decode("latin-1")
+    return Actor(
+        type="user" if type_ == "user" else "service_account",
+        id=id_,
+        token_id=token.id if token else UNSET,
+        via=via,
+        address=client_address(scope) or UNSET,
+        user_agent=agent or UNSET,
+    )
+
+
+def client_address(scope: HTTPScope) -> str:
+    """Answer the address of the client, as the front established it from socket and proxies."""
+    address: str = scope["state"].get("address", "")
+    return address
+
+
+# Tokens
+
+
+def by_token(service: Service, text: str, scope: HTTPScope, via: str = "api") -> Caller:
+    """Answer the caller that a token's text stands for; see `authenticate`."""
+    token, type_ = judge_token(service, text)
+    if token.allowed_addresses and not _is_allowed(client_address(scope), token.allowed_addresses):
+        raise ForbiddenError("token.address", "this token may not be used from here")
+    actor = _actor(type_, token.owner, scope, via, token)
+    if token.extended:
+        _extend(service, token, actor)
+    return Caller(token.owner, actor, token)
+
+
+def judge_token(service: Service, text: str) -> tuple[Token, str]:
+    """Answer the live token of this text and its owner's type, judged at this moment."""
+    if not well_formed(text):
+        raise AuthenticationError("auth.invalid", "no token of this form", presented=True)
+    state = service.graph.state
+    token_id = state.digests.get(digest(text))
+    if token_id is None:
+        raise AuthenticationError("auth.invalid", "unknown token", presented=True)
+    token = state.tokens.get(token_id)
+    if token is None:
+        raise AuthenticationError("token.revoked", "this token was revoked", presented=True)
+    account = state.service_accounts.get(token.owner)
+    owner = account or state.users.get(token.owner)
+    if owner is None or not owner.enabled:
+        raise AuthenticationError("principal.disabled", "the owner is disabled", presented=True)
+    if not token.enabled or token.expires_at is not UNSET:
+        code = tokens.refusal(token, service.inputs.now())
+        if code is not None:
+            raise AuthenticationError(code, "this token is not usable", presented=True)
+    return token, "user" if account is None else "service_account"
+
+
+def _extend(service: Service, token: Token, actor: Actor) -> None:
+    """Let use move the expiry of an extended token; nobody waits for the event."""
+    now = service.inputs.now()
+    if tokens.extension(token, now) is not None:
+        service.give(ExtendToken(owner=token.owner, id=token.id), actor)
+
+
+@lru_cache(maxsize=4096)
+def _is_allowed(address: str, allowed: tuple[str, ...]) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(network) for network in allowed)
+
+
+# Passwords
+
+
+def _basic_credential(encoded: bytes) -> tuple[str, Secret] | None:
+    """Answer user and password; None for the empty credential, which Terraform always sends."""
+    if len(encoded) > _BASIC_BYTES_MAX:
+        raise AuthenticationError("auth.invalid", "the credential is too long", presented=True)
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise AuthenticationError(
+            "auth.invalid", "the Basic credential is malformed", presented=True
+        ) from None
+    name, _, password = text.partition(":")
+    return (name, Secret(password)) if name or password else None
+
+
+async def by_password(
+    service: Service, email: str, password: Secret, scope: HTTPScope, *, via: str = "api"
+) -> Caller:
+    """Answer the user of an e-mail and password; everyone else is `auth.invalid`, alike.
+
+    Known, unknown, locked, disabled, without password, a service account's name: the same
+    answer in the same time, because a dummy hash is verified (security 3.3). Failures count over
+    all processes; a locked account's password is not judged at all (security 3.4).
+    """
+    index = service.vault.email_index(names.canonical_email(email))
+    address = client_address(scope)
+    state = service.state
+    user = state.users.get(state.emails.get(index, UserId("")))
+    may_try = await service.failures.may_try(index, address)
+    stored: str | None = None
+    if user is not None and user.enabled and user.password is not UNSET and may_try:
+        opened = service.vault.open(user.password, subject=user.id, field="password")
+        stored = opened if isinstance(opened, str) else None
+    remember = user.id if user is not None and via == "api" else None
+    right = await service.passwords.verify(stored, password, remember=remember)
+    user = service.state.users.get(user.id) if user is not None else None
+    if not right or user is None or not user.enabled:
+        if may_try:
+            await service.failures.failed(index, address)
+        raise AuthenticationError("auth.invalid", "wrong e-mail or password", presented=True)
+    await service.failures.succeeded(index)
+    return Caller(user.id, _actor("user", user.id, scope, via, None))
+
+
+# Sessions
+
+
+def cookies(scope: HTTPScope) -> dict[str, str]:
+    """Answer the cookies of a request; the first of a name counts."""
+    found: dict[str, str] = {}
+    for part in header(scope, b"cookie").decode("latin-1").split(";"):
+        name, _, value = part.strip().partition("=")
+        found.setdefault(name, value)
+    return found
+
+
+async def _by_session(service: Service, cookie: Secret, scope: HTTPScope, via: str) -> Caller:
+    session = await service.sessions.find(cookie)
+    user = service.state.users.get(session.user) if session else None
+    if session is None or user is None or not user.enabled:
+        raise AuthenticationError("auth.invalid", "no such session", presented=True)
+    if session.position < user.sessions_from:
+        raise AuthenticationError("auth.invalid", "this session has ended", presented=True)
+    if scope["method"] not in _SAFE_METHODS:
+        _require_no_forgery(scope, session.csrf_token)
+    return Caller(user.id, _actor("user", user.id, scope, via, None), None, cookie)
+
+
+def _require_no_forgery(scope: HTTPScope, csrf_token: str) -> None:
+    """Refuse a change by cookie that a browser may have been made to send (security 5.2)."""
+    browser = header(scope, b"origin") or header(scope, b"sec-fetch-site")
+    if not browser:
+        return
+    sent = header(scope, b"x-csrf-token").decode("latin-1")
+    if not sent or Secret(sent) != Secret(csrf_token):
+        raise ForbiddenError("csrf", "the X-CSRF-TOKEN header does not fit the session")

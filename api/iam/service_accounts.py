@@ -1,0 +1,381 @@
+"""How are service accounts managed over HTTP? (kestra-iam 6.1)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from litestar import Response, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, Struct, UnsetType
+
+from api.call import OWNER, Call, gives, needs
+from api.iam import fields
+from api.iam.fields import Flag, Text
+from domain import access, commands, service_accounts
+from domain.ids import GroupId, ServiceAccountId, TenantId
+from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
+from domain.permissions import Permission
+from domain.service_accounts import (
+    ChangeServiceAccount,
+    CreateServiceAccount,
+    DeleteServiceAccount,
+    DisableServiceAccount,
+    EnableServiceAccount,
+    ServiceAccountCreated,
+)
+from domain.state import State
+
+READ: Final = needs(Permission("SERVICE_ACCOUNT", "VIEW"))
+
+# Shapes
+
+
+class GroupReference(Struct, frozen=True, kw_only=True):
+    id: str
+
+
+class TenantReference(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+
+
+class TenantRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    name: str
+    description: Text = UNSET
+    groups: tuple[GroupReference, ...] | UnsetType | None = UNSET
+    instance_owner: Flag = UNSET
+    super_admin: Flag = UNSET
+
+
+class InstanceRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    name: str
+    description: Text = UNSET
+    tenants: tuple[str, ...] | UnsetType | None = UNSET
+    instance_owner: Flag = UNSET
+    super_admin: Flag = UNSET
+
+
+class PatchRequest(Struct, frozen=True, kw_only=True):
+    name: str
+    description: Text = UNSET
+
+
+class PrivilegeRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    instance_owner: Flag = UNSET
+    super_admin: Flag = UNSET
+
+
+class TenantForm(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A service account as one tenant sees it."""
+
+    id: str
+    name: str
+    description: str
+    groups: tuple[GroupReference, ...]
+    instance_owner: bool
+    super_admin: bool
+    enabled: bool
+    created: datetime
+
+
+class InstanceForm(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A service account as the installation sees it."""
+
+    id: str
+    name: str
+    description: str
+    tenants: tuple[TenantReference, ...]
+    instance_owner: bool
+    super_admin: bool
+    enabled: bool
+    created: datetime
+
+
+def tenant_form(state: State, tenant: TenantId, id_: ServiceAccountId) -> tuple[TenantForm, int]:
+    """Answer the account in the tenant, and the position of its last change."""
+    account = service_accounts.require(state, id_, tenant)
+    held = sorted(access.memberships_of(state, id_), key=lambda membership: membership.ordinal)
+    owner = id_ in state.owners
+    form = TenantForm(
+        id=id_,
+        name=account.name,
+        description=account.description,
+        groups=tuple(
+            GroupReference(id=membership.group)
+            for membership in held
+            if membership.tenant == tenant and not access.is_over(membership.expires_at, state.at)
+        ),
+        instance_owner=owner,
+        super_admin=owner,
+        enabled=account.enabled,
+        created=account.created,
+    )
+    return form, commands.changed_at(state, id_) or 0
+
+
+def instance_form(state: State, id_: ServiceAccountId) -> tuple[InstanceForm, int]:
+    """Answer the account with the tenants it has access to, and its last change."""
+    account = service_accounts.require(state, id_)
+    tenants = [state.tenants[tenant] for tenant in sorted(state.access.get(id_, ()))]
+    owner = id_ in state.owners
+    form = InstanceForm(
+        id=id_,
+        name=account.name,
+        description=account.description,
+        tenants=tuple(
+            TenantReference(id=tenant.id, name=tenant.name)
+            for tenant in tenants
+            if not tenant.deleted
+        ),
+        instance_owner=owner,
+        super_admin=owner,
+        enabled=account.enabled,
+        created=account.created,
+    )
+    changed = max(commands.changed_at(state, id_) or 0, *(tenant.changed for tenant in tenants), 0)
+    return form, changed
+
+
+# In a tenant
+
+
+@post(
+    "/{tenant:str}/service-accounts",
+    status_code=200,
+    opt=gives(CreateServiceAccount),
+    operation_id="createServiceAccount",
+    summary="Create a service account with access to this tenant",
+)
+async def create_in_tenant(
+    tenant: FromPath[str], data: JSONBody[TenantRequest], call: NamedDependency[Call]
+) -> Response[TenantForm]:
+    id_ = ServiceAccountId(call.service.inputs.id())
+    groups = fields.listed(data.groups) or ()
+    done = await call.execute(
+        CreateServiceAccount(
+            tenant=TenantId(tenant),
+            id=id_,
+            name=data.name,
+            description=fields.text(data.description),
+            groups=tuple(GroupId(group.id) for group in groups),
+            instance_owner=fields.privilege(data.instance_owner, data.super_admin) is True,
+        )
+    )
+    made = done.event(ServiceAccountCreated)
+    return await done.show(
+        lambda state: tenant_form(state, TenantId(tenant), made.id if made else id_)
+    )
+
+
+@get(
+    "/{tenant:str}/service-accounts/{id:str}",
+    opt=READ,
+    operation_id="getServiceAccount",
+    summary="Show a service account",
+)
+async def show_in_tenant(
+    tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
+) -> Response[TenantForm]:
+    return call.entity(*tenant_form(call.state, TenantId(tenant), ServiceAccountId(id)))
+
+
+@put(
+    "/{tenant:str}/service-accounts/{id:str}",
+    opt=gives(ChangeServiceAccount),
+    operation_id="replaceServiceAccount",
+    summary="Replace name, description, and the groups of this tenant",
+)
+async def change_in_tenant(
+    tenant: FromPath[str],
+    id: FromPath[str],
+    data: JSONBody[TenantRequest],
+    call: NamedDependency[Call],
+) -> Response[TenantForm]:
+    groups = fields.listed(data.groups)
+    done = await call.execute(
+        ChangeServiceAccount(
+            tenant=TenantId(tenant),
+            id=ServiceAccountId(id),
+            name=data.name,
+            description=fields.text(data.description),
+            groups=UNSET if groups is UNSET else tuple(GroupId(group.id) for group in groups),
+            instance_owner=fields.privilege(data.instance_owner, data.super_admin),
+        ),
+        on=id,
+    )
+    return await done.show(lambda state: tenant_form(state, TenantId(tenant), ServiceAccountId(id)))
+
+
+@delete(
+    "/{tenant:str}/service-accounts/{id:str}",
+    status_code=200,
+    opt=gives(DeleteServiceAccount),
+    operation_id="deleteServiceAccount",
+    summary="Delete a service account with its tokens, memberships and bindings",
+)
+async def delete_in_tenant(
+    tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
+) -> Response[bytes]:
+    command = DeleteServiceAccount(tenant=TenantId(tenant), id=ServiceAccountId(id))
+    return (await call.execute(command, on=id)).empty(status=200)
+
+
+@post(
+    "/{tenant:str}/service-accounts/{id:str}/disable",
+    status_code=200,
+    opt=gives(DisableServiceAccount),
+    operation_id="disableServiceAccount",
+    summary="Refuse all its tokens from the next request on",
+)
+async def disable_in_tenant(
+    tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
+) -> Response[TenantForm]:
+    command = DisableServiceAccount(tenant=TenantId(tenant), id=ServiceAccountId(id))
+    done = await call.execute(command, on=id)
+    return await done.show(lambda state: tenant_form(state, TenantId(tenant), ServiceAccountId(id)))
+
+
+@post(
+    "/{tenant:str}/service-accounts/{id:str}/enable",
+    status_code=200,
+    opt=gives(EnableServiceAccount),
+    operation_id="enableServiceAccount",
+    summary="Let it act again",
+)
+async def enable_in_tenant(
+    tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
+) -> Response[TenantForm]:
+    command = EnableServiceAccount(tenant=TenantId(tenant), id=ServiceAccountId(id))
+    done = await call.execute(command, on=id)
+    return await done.show(lambda state: tenant_form(state, TenantId(tenant), ServiceAccountId(id)))
+
+
+# In the installation
+
+
+@post(
+    "/service-accounts",
+    status_code=200,
+    opt=OWNER,
+    operation_id="createInstanceServiceAccount",
+    summary="Create a service account with access to the tenants given",
+)
+async def create_in_installation(
+    data: JSONBody[InstanceRequest], call: NamedDependency[Call]
+) -> Response[InstanceForm]:
+    id_ = ServiceAccountId(call.service.inputs.id())
+    done = await call.execute(
+        CreateServiceAccount(
+            id=id_,
+            name=data.name,
+            description=fields.text(data.description),
+            tenants=tuple(TenantId(tenant) for tenant in fields.listed(data.tenants) or ()),
+            instance_owner=fields.privilege(data.instance_owner, data.super_admin) is True,
+        )
+    )
+    made = done.event(ServiceAccountCreated)
+    return await done.show(lambda state: instance_form(state, made.id if made else id_))
+
+
+@get(
+    "/service-accounts/{id:str}",
+    opt=OWNER,
+    operation_id="getInstanceServiceAccount",
+    summary="Show a service account with its tenants",
+)
+async def show_in_installation(
+    id: FromPath[str], call: NamedDependency[Call]
+) -> Response[InstanceForm]:
+    return call.entity(*instance_form(call.state, ServiceAccountId(id)))
+
+
+@patch(
+    "/service-accounts/{id:str}",
+    opt=OWNER,
+    operation_id="changeInstanceServiceAccount",
+    summary="Change name and description",
+)
+async def change_in_installation(
+    id: FromPath[str], data: JSONBody[PatchRequest], call: NamedDependency[Call]
+) -> Response[InstanceForm]:
+    description = UNSET if data.description is UNSET else fields.text(data.description)
+    done = await call.execute(
+        ChangeServiceAccount(id=ServiceAccountId(id), name=data.name, description=description),
+        on=id,
+    )
+    return await done.show(lambda state: instance_form(state, ServiceAccountId(id)))
+
+
+@delete(
+    "/service-accounts/{id:str}",
+    status_code=204,
+    opt=OWNER,
+    operation_id="deleteInstanceServiceAccount",
+    summary="Delete a service account everywhere",
+)
+async def delete_in_installation(id: FromPath[str], call: NamedDependency[Call]) -> Response[bytes]:
+    command = DeleteServiceAccount(id=ServiceAccountId(id))
+    return (await call.execute(command, on=id)).empty()
+
+
+@patch(
+    ["/service-accounts/{id:str}/instanceowner", "/service-accounts/{id:str}/superadmin"],
+    status_code=200,
+    opt=OWNER,
+    operation_id="setServiceAccountPrivilege",
+    summary="Give or take the privilege of an instance owner",
+)
+async def set_privilege(
+    id: FromPath[str], data: JSONBody[PrivilegeRequest], call: NamedDependency[Call]
+) -> Response[bytes]:
+    account = service_accounts.require(call.state, ServiceAccountId(id))
+    owner = fields.privilege(data.instance_owner, data.super_admin) is True
+    command = (GrantInstanceOwner if owner else RevokeInstanceOwner)(principal=account.id)
+    return (await call.execute(command, on=id)).empty(status=200)
+
+
+@post(
+    "/service-accounts/{id:str}/disable",
+    status_code=200,
+    opt=OWNER,
+    operation_id="disableInstanceServiceAccount",
+    summary="Refuse all its tokens from the next request on",
+)
+async def disable_in_installation(
+    id: FromPath[str], call: NamedDependency[Call]
+) -> Response[InstanceForm]:
+    done = await call.execute(DisableServiceAccount(id=ServiceAccountId(id)), on=id)
+    return await done.show(lambda state: instance_form(state, ServiceAccountId(id)))
+
+
+@post(
+    "/service-accounts/{id:str}/enable",
+    status_code=200,
+    opt=OWNER,
+    operation_id="enableInstanceServiceAccount",
+    summary="Let it act again",
+)
+async def enable_in_installation(
+    id: FromPath[str], call: NamedDependency[Call]
+) -> Response[InstanceForm]:
+    done = await call.execute(EnableServiceAccount(id=ServiceAccountId(id)), on=id)
+    return await done.show(lambda state: instance_form(state, ServiceAccountId(id)))
+
+
+ROUTES: Final[list[Any]] = [
+    create_in_tenant,
+    show_in_tenant,
+    change_in_tenant,
+    delete_in_tenant,
+    disable_in_tenant,
+    enable_in_tenant,
+    create_in_installation,
+    show_in_installation,
+    change_in_installation,
+    delete_in_installation,
+    set_privilege,
+    disable_in_installation,
+    enable_in_installation,
+]

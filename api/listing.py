@@ -1,0 +1,111 @@
+"""Which part of a list does a request ask for, and how is the page answered?
+
+Most lists are asked of the temporal views. Lists that are searched by what is sealed (people's
+names and e-mails) cannot be asked of SQL: their rows are named first and picked in memory, by the
+same filters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from litestar import Response
+from msgspec import Struct
+
+from api.paging import Results, Rules, link_header, read_filters, read_page
+from projections.filters import IGNORING_CASE, And, Comparison, Leaf, Node, Row, fold, matches
+from projections.pages import Page
+
+if TYPE_CHECKING:
+    from api.call import Call
+    from domain.state import State
+
+R = TypeVar("R")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Asked(Struct, frozen=True):
+    """The page, and the filter, that a query string asks for."""
+
+    page: Page
+    where: Node | None
+
+
+def asked(call: Call, rules: Rules, sortable: Collection[str]) -> Asked:
+    """Read page, order and filters of the request; see `read_page` and `read_filters`."""
+    page = read_page(call.query, sortable)
+    return Asked(page, read_filters(call.query, rules, call.service.inputs.now()))
+
+
+def both(one: Node | None, *others: Leaf) -> Node | None:
+    """Answer the filter that asks for all of these."""
+    nodes = (*(() if one is None else (one,)), *others)
+    return And(nodes) if nodes else None
+
+
+def equals(field: str, *values: str) -> Leaf:
+    """Answer the filter for rows whose field is one of the values."""
+    return Leaf(field=field, comparison=Comparison.EQUALS, values=values)
+
+
+async def ask(
+    call: Call, query: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Ask the views, when they have reached what was published as the request came."""
+    await call.service.reach_views(call.state.position)
+    return await call.service.views.ask(query, *args, **kwargs)
+
+
+def answer(call: Call, page: Page, rows: Sequence[R], total: int) -> Response[Results[R]]:
+    """Answer one page in the contract's envelope, with the way to the others."""
+    link = link_header(call.service.settings.public_url, call.path, call.query, page, total)
+    return call.answer(Results(results=tuple(rows), total=total), link=link)
+
+
+def moment(call: Call, state: State | None = None) -> datetime:
+    """Answer the instant at which spans are judged: now, or that of the past state shown."""
+    past = call.past if state is None else state.position < call.service.state.position
+    return (state or call.state).at if past else call.service.inputs.now()
+
+
+# In memory
+
+
+async def pick(
+    rows: Iterable[R], asked: Asked, value: Callable[[R], Row], default: str
+) -> tuple[list[R], int]:
+    """Answer the rows of a page and how many there are on all, sorted and filtered off the loop.
+
+    `value(row)(field, key)` is what a filter or an order compares. Without an order the rows
+    come by the field `default`; every order ends with the id.
+    """
+    return await asyncio.to_thread(_pick, rows, asked, value, default)
+
+
+def _pick(
+    rows: Iterable[R], asked: Asked, value: Callable[[R], Row], default: str
+) -> tuple[list[R], int]:
+    where, page = asked.where, asked.page
+    found = [row for row in rows if where is None or matches(where, value(row))]
+    found.sort(key=lambda row: _rank(value(row), "id"))
+    keys = [(key.field, key.descending) for key in page.sort] or [(default, False)]
+    # Sorting is stable, so the last key comes first.
+    for field, descending in reversed(keys):
+        found.sort(key=_ranked(value, field), reverse=descending)
+    return found[page.skipped : page.skipped + page.size], len(found)
+
+
+def _ranked(value: Callable[[R], Row], field: str) -> Callable[[R], Any]:
+    return lambda row: _rank(value(row), field)
+
+
+def _rank(row: Row, field: str) -> tuple[bool, Any]:
+    """Answer what a field is sorted by; what is absent comes last."""
+    found = row(field, "")
+    if isinstance(found, str) and field in IGNORING_CASE:
+        return False, (fold(found), found)
+    return found is None, found

@@ -1,0 +1,281 @@
+"""What do the routes need of the installation behind them?
+
+`ops/wiring.py` gives every part; nothing of `ops` is imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
+
+from api.problems import MalformedError, UnavailableError
+from domain import commands
+from domain.events import Actor, Event, Fact
+from domain.ids import CommandId, UserId
+from domain.sealed import Erased, KeyId, Sealed, Secret
+from domain.state import State
+from domain.token_text import TokenKind
+
+if TYPE_CHECKING:
+    from api.people import People
+    from projections.access_graph import AccessGraph
+    from projections.views import Views
+
+WAITERS_MAX: Final = 1_000
+
+
+class Inputs(Protocol):
+    """The clock and the randomness of the process."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def id(self) -> str: ...
+    def token(self, kind: TokenKind) -> Secret: ...
+    def token_prefix(self) -> str: ...
+
+
+class Vault(Protocol):
+    """What seals, opens and keys (transparency-log 5)."""
+
+    def create_key(self, subject: str) -> KeyId: ...
+    def destroy(self, *keys: KeyId) -> None: ...
+    def seal(
+        self, key: KeyId, value: Secret, *, command_id: CommandId, subject: str, field: str
+    ) -> Sealed: ...
+    def open(self, sealed: Sealed, *, subject: str, field: str) -> str | Erased: ...
+    def email_index(self, canonical: str) -> bytes: ...
+    def command_id_for(self, caller: str, method: str, path: str, key: str) -> CommandId: ...
+    def fingerprint(self, key: str, method: str, path: str, query: str, body: bytes) -> str: ...
+    @property
+    def cursor_key(self) -> bytes: ...
+
+
+class Passwords(Protocol):
+    """What hashes and verifies, in threads of its own (security 3.1)."""
+
+    async def hash(self, password: Secret) -> Secret: ...
+    async def verify(
+        self, stored: str | None, password: Secret, *, remember: UserId | None = None
+    ) -> bool: ...
+    def needs_rehash(self, stored: str) -> bool: ...
+    def forget(self, user: UserId) -> None: ...
+    def faults(self, password: Secret, own_words: Iterable[str]) -> tuple[str, ...]:
+        """Why a new password is refused; empty when it is good (security 3.2)."""
+        ...
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A signed-in user, since the position at which it signed in."""
+
+    user: UserId
+    position: int
+    csrf_token: str
+
+
+class Sessions(Protocol):
+    """The sessions that all processes share; secrets are kept as SHA-256 (security 3.6)."""
+
+    async def begin(self, user: UserId, position: int) -> tuple[Secret, Session]:
+        """Open a session: its cookie's text, and the session."""
+        ...
+
+    async def find(self, cookie: Secret) -> Session | None:
+        """The session of a cookie, unless it idled out or is too old; counts as use."""
+        ...
+
+    async def end(self, cookie: Secret) -> None:
+        """End the session of a cookie, if there is one."""
+        ...
+
+
+class Failures(Protocol):
+    """The failed sign-ins that all processes count together (security 3.4)."""
+
+    async def may_try(self, account: bytes, address: str) -> bool:
+        """Whether a password for this e-mail index may be judged at all now."""
+        ...
+
+    async def failed(self, account: bytes, address: str) -> None:
+        """Count a failure."""
+        ...
+
+    async def succeeded(self, account: bytes) -> None:
+        """Forget the failures of an account that signed in."""
+        ...
+
+
+class Outcome(Protocol):
+    """What the writer answers."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def events(self) -> tuple[Event, ...]: ...
+    @property
+    def replayed(self) -> bool: ...
+
+
+class Past(Protocol):
+    """Earlier states."""
+
+    def at(self, position: int) -> State:
+        """The state right after the event at a position; blocks while it reads."""
+        ...
+
+    def position_at(self, instant: datetime) -> int:
+        """The last position whose event is not later than the instant; 0 for none."""
+        ...
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """How the process stands: `reason` is empty when it is ready (operations 2)."""
+
+    reason: str
+    head_position: int
+    staleness_seconds: float
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the routes must know of the configuration; times in seconds."""
+
+    public_url: str
+    version: str
+    at_least_bound_seconds: float = 1.0
+    staleness_bound_seconds: float = 5.0
+
+
+Submit = Callable[[commands.Command, commands.Context, "asyncio.Future[Outcome]"], None]
+
+
+class ViewsReached(Protocol):
+    """Waiting for the views."""
+
+    async def __call__(self, position: int, timeout_seconds: float, /) -> bool:
+        """Whether the views show the position before the time is up."""
+        ...
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """Everything that the composition root puts together for the routes."""
+
+    graph: AccessGraph
+    submit: Submit
+    inputs: Inputs
+    vault: Vault
+    people: People
+    passwords: Passwords
+    sessions: Sessions
+    failures: Failures
+    past: Past
+    views: Views
+    views_reached: ViewsReached
+    health: Callable[[], Health]
+    settings: Settings
+
+
+class Service:
+    """The live installation as the routes see it; used from the event loop only."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.graph = parts.graph
+        self.inputs = parts.inputs
+        self.vault = parts.vault
+        self.people = parts.people
+        self.passwords = parts.passwords
+        self.sessions = parts.sessions
+        self.failures = parts.failures
+        self.past = parts.past
+        self.views = parts.views
+        self.health = parts.health
+        self.settings = parts.settings
+        self._submit = parts.submit
+        self._views_reached = parts.views_reached
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def state(self) -> State:
+        """The published state: everything acknowledged by this process is in it."""
+        return self.graph.state
+
+    def require_ready(self) -> None:
+        """Refuse to answer from facts that may be too old: UnavailableError with the reason."""
+        health = self.health()
+        if health.reason:
+            raise UnavailableError(f"not_ready.{health.reason}", 1)
+
+    async def execute(self, command: commands.Command, context: commands.Context) -> Outcome:
+        """Give a command and wait until its events are durable and published."""
+        waiting: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._submit(command, context, waiting)
+        return await waiting
+
+    def give(self, command: commands.Command, actor: Actor) -> None:
+        """Give a command for which nobody waits; a full queue drops it."""
+        waiting: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        waiting.add_done_callback(_look_away)
+        context = commands.Context(
+            at=self.inputs.now(),
+            actor=actor,
+            command_id=CommandId(self.inputs.id()),
+            correlation_id=self.inputs.id(),
+        )
+        with suppress(UnavailableError):
+            self._submit(command, context, waiting)
+
+    def publish(self, state: State, facts: tuple[Fact, ...]) -> None:
+        """Go on to a new state; called in the event loop, before the callers are told."""
+        self.graph.publish(state, facts)
+        for _ in range(len(self._waiters)):
+            position, waiting = self._waiters.popleft()
+            if position > state.position:
+                self._waiters.append((position, waiting))
+            elif not waiting.done():
+                waiting.set_result(None)
+
+    async def reach(self, position: int) -> None:
+        """Wait until the position is applied, at most the bound: 503 `position.not_reached`."""
+        if position <= self.state.position:
+            return
+        if len(self._waiters) >= WAITERS_MAX:
+            raise UnavailableError("position.not_reached", 1)
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((position, waiting))
+        try:
+            await asyncio.wait_for(waiting, self.settings.at_least_bound_seconds)
+        except TimeoutError:
+            raise UnavailableError("position.not_reached", 1) from None
+
+    async def reach_views(self, position: int) -> None:
+        """Wait until the views show the position: one reads one's own writes unasked."""
+        if not await self._views_reached(position, self.settings.staleness_bound_seconds):
+            raise UnavailableError("views.behind", 1)
+
+    async def state_at(self, position: int) -> State:
+        """The state at a past position, read and folded off the loop."""
+        if position == self.state.position:
+            return self.state
+        return await asyncio.to_thread(self.past.at, position)
+
+    async def position_of(self, position: int | None, instant: datetime | None) -> int | None:
+        """Resolve `position=` or `at=`: None for now; MalformedError for both or a future one."""
+        if position is not None and instant is not None:
+            raise MalformedError("position.ambiguous", "position and at exclude each other")
+        if instant is not None:
+            if instant > self.inputs.now():
+                raise MalformedError("position.future", "at lies in the future")
+            return await asyncio.to_thread(self.past.position_at, instant)
+        if position is not None and position > self.state.position:
+            raise MalformedError("position.future", "this position has not been reached")
+        return position
+
+
+def _look_away(waiting: asyncio.Future[Outcome]) -> None:
+    """Take note of the outcome, so that asyncio does not report one that nobody asked for."""
+    if not waiting.cancelled():
+        waiting.exception()

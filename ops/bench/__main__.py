@@ -1,0 +1,100 @@
+"""How fast is it, beside what, and does it reach its goals? `python -m ops.bench NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from ops.bench import append, command_costs, replay
+from ops.bench.report import Options, Report, environment, lines, table
+
+
+class Benchmark(Struct, frozen=True):
+    """One benchmark, and the scales that its goals name."""
+
+    run: Callable[[Options], Report]
+    question: str
+    scales: tuple[float, ...] = (1,)
+
+
+BENCHMARKS: Final = {
+    "append": Benchmark(append.run, "durable appends beside the bare driver"),
+    "replay": Benchmark(replay.run, "1,000,000 events read and decoded beside bare SQL", (10,)),
+    "commands": Benchmark(command_costs.run, "processor time a command beside its rules"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is asked for; 0 when it was sound, 1 for a wrong answer or a failed part."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.name == "list":
+        for name, listed in BENCHMARKS.items():
+            print(f"{name:12} {listed.question}")
+        return 0
+    if chosen.name == "all":
+        return _run_all(sys.argv[1:] if arguments is None else arguments)
+    benchmark: Benchmark = BENCHMARKS[chosen.name]
+    written: Path | None = chosen.json
+    wrong = 0
+    for scale in (chosen.scale,) if chosen.scale else benchmark.scales:
+        options = Options(
+            scale=scale,
+            rounds=chosen.rounds,
+            seconds=chosen.seconds,
+            seed=chosen.seed,
+            rich=chosen.rich,
+            database_url=chosen.database_url,
+            client=chosen.client,
+        )
+        started = environment()
+        report = benchmark.run(options)
+        print(table(chosen.name, options, report, started), flush=True)
+        if written is not None:
+            with written.open("ab") as file:
+                file.write(lines(chosen.name, options, report, started))
+        wrong += report.wrong_answers
+    return 1 if wrong else 0
+
+
+def _run_all(arguments: list[str]) -> int:
+    """Run each benchmark in a process of its own, so that none inherits another's memory."""
+    failed = [
+        name
+        for name in BENCHMARKS
+        if subprocess.run(  # noqa: S603 - this very program, with the caller's own arguments
+            [
+                sys.executable,
+                "-m",
+                "ops.bench",
+                *(name if argument == "all" else argument for argument in arguments),
+            ],
+            check=False,
+        ).returncode
+    ]
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
+    parser.add_argument("name", choices=["list", "all", *BENCHMARKS])
+    parser.add_argument("--scale", type=float, help="1 is 10,000 service accounts")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--rich", action="store_true", help="wildcards, spans, resources, tenants")
+    parser.add_argument("--json", type=Path, help="a file that gets one line a figure")
+    parser.add_argument("--database-url", help="a superuser's URL; databases are made and dropped")
+    parser.add_argument("--client", choices=["own", "wrk"], default="own")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""How quickly is the whole log read and decoded, beside bare SQL that decodes nothing?"""
+
+from __future__ import annotations
+
+import gc
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from domain.events import decode
+from ops.bench import data, stores
+from ops.bench.report import Figure, Options, Report, absolute, at_most, compared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops.bench.stores import Store
+    from ops.event_log import PostgresLog, SQLiteLog
+
+
+def run(options: Options) -> Report:
+    """Read 100,000 events a unit of scale, so 1,000,000 at scale 10, from every store in turn."""
+    events = max(100, round(data.EVENTS_AT_TEN / 10 * options.scale))
+    world = data.make_world(options.scale, options.seed)
+    figures: list[Figure] = []
+    wrong = 0
+    with stores.stores(options.database_url) as (found, missing):
+        for name, store in found.items():
+            log = store.log()
+            try:
+                stores.fill(log, data.records(data.history(world, events)))
+                store.copy()
+                more, faults = _measure(name, (store, log), options, events)
+            finally:
+                log.close()
+            figures += more
+            wrong += faults
+    return Report(figures=figures, wrong_answers=wrong, not_run=missing)
+
+
+def _measure(
+    name: str, place: tuple[Store, SQLiteLog | PostgresLog], options: Options, events: int
+) -> tuple[list[Figure], int]:
+    store, log = place
+    raw = store.raw()
+    ours: list[float] = []
+    bare: list[float] = []
+    wrong = 0
+    for _ in range(options.rounds):
+        for samples, count in ((ours, lambda: _count(log, store.page_records)), (bare, raw.count)):
+            seconds, counted = _timed(count)
+            samples.append(seconds)
+            wrong += counted != events
+    rates = [events / seconds for seconds in ours]
+    figures = [
+        compared(
+            f"{name}, events read and decoded",
+            "events/s",
+            rates,
+            [events / seconds for seconds in bare],
+        ),
+        absolute(f"{name}, {events:,} events", "s", ours, at_most(6, scale=10)),
+    ]
+    return figures, wrong
+
+
+def _timed(count: Callable[[], int]) -> tuple[float, int]:
+    gc.collect()
+    gc.disable()
+    try:
+        begin = perf_counter()
+        counted = count()
+        return perf_counter() - begin, counted
+    finally:
+        gc.enable()
+
+
+def _count(log: SQLiteLog | PostgresLog, page_records: int) -> int:
+    """Answer how many events there are, each decoded and at the place where it belongs."""
+    position = 0
+    while True:
+        page = [decode(record) for record in log.read(position, page_records)]
+        if not page:
+            return position
+        for fact in page:
+            position += 1
+            if fact.position != position:
+                return -1

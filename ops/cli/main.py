@@ -1,0 +1,68 @@
+"""Which commands are there, and what does each exit code mean?
+
+A lazy tree: a command's module is imported when it is called, so that help does not wait for the
+server's code (cli 1). Exit codes are those of cli 4.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+UNEXPECTED: Final = 1
+USAGE: Final = 2
+CONFLICT: Final = 7
+INVALID: Final = 8
+UNREACHABLE: Final = 9
+INTEGRITY: Final = 10
+
+# Local commands open the store itself, on its host; found by name in `ops.cli.local`.
+LOCAL: Final = {
+    "init": "Make an installation with its first instance owner.",
+    "serve": "Serve an installation over HTTP.",
+    "dev": "Serve a lively demo on loopback.",
+    "migrate": "Bring the store to this release's schema.",
+    "digest": "Print the digest of the state at a position.",
+    "verify": "Check that the whole log can be read and folded.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are known by name and imported when one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Answer the names of all commands."""
+        del ctx
+        return sorted(LOCAL)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Answer a command, imported now; None for an unknown name."""
+        del ctx
+        if cmd_name not in LOCAL:
+            return None
+        command = importlib.import_module(f"ops.cli.local.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(LOCAL.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="muniment", message="%(version)s")
+def muniment() -> None:
+    """Muniment, the access-control service whose event log is the evidence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    muniment.main(args=None if arguments is None else list(arguments))
+
+
+if __name__ == "__main__":
+    main()

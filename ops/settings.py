@@ -1,0 +1,152 @@
+"""How is this process configured?
+
+Every setting is an option of the command line and a variable `MUNIMENT_…`; a secret can stand in
+a file named by `MUNIMENT_…_FILE` instead. Unknown variables are refused, because a misspelled one
+would silently leave a guard off.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from domain.sealed import Secret
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+PASSWORD_CHARACTERS_FLOOR: Final = 8
+
+_KNOWN: Final = frozenset(
+    """
+    DATA_DIR DATABASE_URL OWNER_DATABASE_URL HOST PORT PUBLIC_URL TRUSTED_PROXIES MASTER_KEY
+    PASSWORD_CHARACTERS_MIN STALENESS_BOUND_SECONDS AT_LEAST_BOUND_SECONDS LOG_LEVEL
+    """.split()
+)
+_SECRETS: Final = frozenset({"DATABASE_URL", "OWNER_DATABASE_URL", "MASTER_KEY"})
+# What the client and the tests read.
+_OTHERS: Final = frozenset(
+    """
+    SERVER API_TOKEN API_TOKEN_FILE USER PASSWORD TENANT PROFILE OUTPUT TIMEOUT CA_FILE
+    TEST_DATABASE_URL
+    """.split()
+)
+_PREFIX: Final = "MUNIMENT_"
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown, malformed or unsafe; the message names it."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Times in seconds; `data_dir` for the embedded store, or `database_url` for PostgreSQL."""
+
+    data_dir: Path = Path("data")
+    database_url: Secret | None = None
+    owner_database_url: Secret | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    master_key: Secret | None = None
+    password_characters_min: int = 15
+    staleness_bound_seconds: float = 5.0
+    at_least_bound_seconds: float = 1.0
+    log_level: str = "info"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address that is bound."""
+        return self.host in LOOPBACK_NAMES
+
+    @property
+    def served_hosts(self) -> tuple[str, ...]:
+        """The names under which the service is reached besides loopback."""
+        host = urlsplit(self.public_url).hostname if self.public_url else None
+        return (host,) if host else ()
+
+
+def read_settings(
+    environment: Mapping[str, str] | None = None, **options: str | int | Path | None
+) -> Settings:
+    """Read the settings; a given option wins over the environment. Raises SettingsError."""
+    environment = os.environ if environment is None else environment
+    found = _environment(environment)
+    found.update({name: str(value) for name, value in options.items() if value is not None})
+    try:
+        settings = Settings(
+            data_dir=Path(found.get("data_dir", "data")).absolute(),
+            database_url=_secret(found, "database_url"),
+            owner_database_url=_secret(found, "owner_database_url"),
+            host=found.get("host", "127.0.0.1"),
+            port=int(found.get("port", "8080")),
+            public_url=found.get("public_url", "").rstrip("/"),
+            trusted_proxies=tuple(found.get("trusted_proxies", "").replace(",", " ").split()),
+            master_key=_secret(found, "master_key"),
+            password_characters_min=int(found.get("password_characters_min", "15")),
+            staleness_bound_seconds=float(found.get("staleness_bound_seconds", "5")),
+            at_least_bound_seconds=float(found.get("at_least_bound_seconds", "1")),
+            log_level=found.get("log_level", "info"),
+        )
+    except ValueError as error:
+        raise SettingsError(f"a setting is malformed: {error}") from None
+    _judge(settings)
+    return settings
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(_PREFIX):
+            continue
+        name = variable.removeprefix(_PREFIX)
+        from_file = name.removesuffix("_FILE")
+        if name in _KNOWN:
+            found[name.lower()] = value
+        elif from_file in _SECRETS:
+            found[from_file.lower()] = _file(variable, value)
+        elif name not in _OTHERS:
+            raise SettingsError(f"{variable} is not a setting")
+    return found
+
+
+def _file(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{variable} cannot be read: {type(error).__name__}") from None
+
+
+def _secret(found: Mapping[str, str], name: str) -> Secret | None:
+    value = found.get(name)
+    return Secret(value) if value else None
+
+
+def _judge(settings: Settings) -> None:
+    """Refuse what would be unsafe to serve with (security 7.4)."""
+    if settings.password_characters_min < PASSWORD_CHARACTERS_FLOOR:
+        raise SettingsError("PASSWORD_CHARACTERS_MIN must be at least 8")
+    if not 0 <= settings.port <= 65_535:  # noqa: PLR2004 - the range of ports
+        raise SettingsError("PORT must be from 0 to 65535")
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError:
+            raise SettingsError(f"TRUSTED_PROXIES: {proxy} is no address or network") from None
+    if settings.public_url:
+        url = urlsplit(settings.public_url)
+        safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_NAMES)
+        if not safe or not url.hostname or url.query or url.fragment:
+            raise SettingsError("PUBLIC_URL must be https, or http on loopback, without a query")
+
+
+def require_servable(settings: Settings) -> None:
+    """Refuse to serve others than this machine without a public https address (security 7.4)."""
+    if not settings.is_loopback and not settings.public_url.startswith("https://"):
+        raise SettingsError(
+            f"to listen on {settings.host}, set PUBLIC_URL to the https address of the service"
+        )

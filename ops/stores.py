@@ -1,0 +1,155 @@
+"""Where are the log, the keys, the sessions and the views of this installation?
+
+Embedded: files in the data directory, held by one process. PostgreSQL: the log in schema
+`public`, everything else in schema `muniment`; the data directory then holds the master key only,
+unless a setting gives it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
+from sqlalchemy import Engine, create_engine
+
+from domain.events import LogReader, Record
+from ops.data_directory import lock_data_directory
+from ops.event_log import PostgresLog, SQLiteLog
+from ops.log_readers import SQLiteReader
+from ops.postgres import connect, connection_string
+from ops.vault import Vault, read_master_key, sqlite_engine
+from ops.writer import WritableLog
+from projections.views import open_postgresql, open_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from domain.sealed import Secret
+    from ops.inputs import Inputs
+    from ops.settings import Settings
+
+LOG_FILE: Final = "log.db"
+VAULT_FILE: Final = "vault.db"
+SESSIONS_FILE: Final = "sessions.db"
+VIEWS_FILE: Final = "views.db"
+SNAPSHOTS: Final = "snapshots"
+MASTER_KEY_FILE: Final = "master.key"
+_POOL_WAIT_SECONDS: Final = 2.0
+
+
+class Reader(LogReader, Protocol):
+    """An independent way to read the log, for one thread at a time."""
+
+    def close(self) -> None: ...
+
+
+class StoredLog(WritableLog, Protocol):
+    """The log of a running process."""
+
+    def reader(self) -> Reader:
+        """Open another reader of the same log, for another thread."""
+        ...
+
+    def wake(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Stores(Struct, frozen=True, kw_only=True):
+    """Everything that is stored, opened; `shared` when other processes may append too."""
+
+    log: StoredLog
+    vault: Vault
+    sessions: Engine
+    views: Engine
+    snapshots: Path
+    shared: bool
+
+
+def postgres_engine(url: Secret) -> Engine:
+    """Answer a small pool of connections with the settings of `ops.postgres`."""
+    conninfo = connection_string(url.reveal())
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect(conninfo),
+        pool_size=2,
+        max_overflow=2,
+        pool_timeout=_POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+    )
+
+
+@contextmanager
+def open_stores(settings: Settings, inputs: Inputs) -> Iterator[Stores]:
+    """Open the stores of an initialised installation and close them at the end.
+
+    Raises StoreError (LogMissingError before `init`), VaultError, MasterKeyError.
+    """
+    with ExitStack() as stack:
+        if settings.database_url is None:
+            yield _embedded(settings, inputs, stack)
+        else:
+            yield _postgres(settings, settings.database_url, inputs, stack)
+
+
+def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
+    directory = settings.data_dir
+    stack.enter_context(lock_data_directory(directory))
+    log = SQLiteLog(directory / LOG_FILE)
+    stack.callback(log.close)
+    engines = [
+        sqlite_engine(directory / VAULT_FILE),
+        sqlite_engine(directory / SESSIONS_FILE),
+        open_sqlite(directory / VIEWS_FILE),
+    ]
+    for engine in engines:
+        stack.callback(engine.dispose)
+    return Stores(
+        log=log,
+        vault=Vault(engines[0], _master_key(settings), log.log_id, inputs),
+        sessions=engines[1],
+        views=engines[2],
+        snapshots=directory / SNAPSHOTS,
+        shared=False,
+    )
+
+
+def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack) -> Stores:
+    log = PostgresLog(url.reveal())
+    stack.callback(log.close)
+    engine = postgres_engine(url)
+    stack.callback(engine.dispose)
+    return Stores(
+        log=log,
+        vault=Vault(engine, _master_key(settings), log.log_id, inputs),
+        sessions=engine,
+        views=open_postgresql(engine),
+        snapshots=settings.data_dir / SNAPSHOTS,
+        shared=True,
+    )
+
+
+def _master_key(settings: Settings) -> bytes:
+    return read_master_key(settings.master_key, settings.data_dir / MASTER_KEY_FILE)
+
+
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[Reader]:
+    """Open the log for reading only, beside a running server. Raises StoreError."""
+    reader: Reader
+    if settings.database_url is None:
+        reader = SQLiteReader(settings.data_dir / LOG_FILE)
+    else:
+        reader = PostgresLog(settings.database_url.reveal())
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def read_all(log: LogReader, after: int = 0, page_records: int = 1_000) -> Iterator[Record]:
+    """Yield every record that follows a position, page by page."""
+    while page := log.read(after, page_records):
+        yield from page
+        after = page[-1].position

@@ -1,0 +1,197 @@
+"""Which parts make up a running installation, and how do they know one another?
+
+The composition root: everything is put together here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ipaddress
+import logging
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from api.app import create_app
+from api.checks import Checks
+from api.front import Front, Proxies
+from api.people import People
+from api.service import Health, Parts, Service
+from api.service import Settings as PublicSettings
+from domain import names
+from domain.events import decode
+from domain.state import Draft, State, apply
+from ops import serving
+from ops.passwords import PasswordHasher
+from ops.release import VERSION
+from ops.sessions import StoredFailures, StoredSessions
+from ops.stores import Stores, open_stores, read_all
+from ops.writer import Publication, Writer, settle
+from projections.access_graph import AccessGraph
+from projections.history import History
+from projections.runner import ViewRunner
+from projections.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.types import ASGIApp
+
+    from domain.events import LogReader
+    from ops.inputs import Inputs
+    from ops.settings import Settings
+
+# A root of the past is kept about as often; what has been added by then is left to no collection.
+FREEZE_FACTS: Final = 1_000
+
+_log = logging.getLogger("muniment")
+
+
+def replay(log: LogReader, state: State, on_progress: Callable[[int], None]) -> State:
+    """Answer the state at the head, folded from `state` on, with the collector out of the way.
+
+    Raises UnknownTopicError and UnreadableEventError: a log that cannot be read whole is not
+    served from.
+    """
+    gc.disable()
+    try:
+        draft = Draft(state)
+        for record in read_all(log, state.position):
+            apply(draft, decode(record))
+            if draft.position % 100_000 == 0:
+                on_progress(draft.position)
+        return draft.finish()
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+class Installation:
+    """One process of an installation: store, writer, views and the application over them."""
+
+    def __init__(self, settings: Settings, stores: Stores, inputs: Inputs) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._inputs = inputs
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._facts_since_freeze = 0
+        self._draining = False
+        state = replay(stores.log, State(), lambda position: _log.info("at %d", position))
+        self._history = History(stores.log.reader())
+        self._history.keep(state)
+        self._writer = Writer(stores.log, inputs, self._publish, state=state)
+        self._runner = ViewRunner(stores.log.reader(), stores.views)
+        self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
+        vault = stores.vault
+        self.service = Service(
+            Parts(
+                graph=AccessGraph(
+                    state, lambda email: vault.email_index(names.canonical_email(email))
+                ),
+                submit=self._writer.submit,
+                inputs=inputs,
+                vault=vault,
+                people=People(vault),
+                passwords=self._passwords,
+                sessions=StoredSessions(stores.sessions, inputs),
+                failures=StoredFailures(stores.sessions, inputs),
+                past=self._history,
+                views=Views(stores.views),
+                views_reached=self._runner.wait_for,
+                health=self._health,
+                settings=PublicSettings(
+                    public_url=settings.public_url,
+                    version=VERSION,
+                    at_least_bound_seconds=settings.at_least_bound_seconds,
+                    staleness_bound_seconds=settings.staleness_bound_seconds,
+                ),
+            )
+        )
+
+    def application(self) -> ASGIApp:
+        """Answer the whole ASGI application, from the front to the last route."""
+        settings = self._settings
+        routes = create_app(self.service, on_startup=self._start, on_shutdown=self._stop)
+        return Front(
+            Checks(self.service, routes),
+            hosts=settings.served_hosts,
+            public_https=settings.public_url.startswith("https://"),
+            new_id=self._inputs.id,
+            on_leak=self._note_leak,
+            proxies=self.proxies(),
+        )
+
+    def proxies(self) -> Proxies:
+        """Answer the proxies whose forwarded addresses count."""
+        return Proxies(ipaddress.ip_network(proxy) for proxy in self._settings.trusted_proxies)
+
+    def drain(self) -> None:
+        """Say that the process is not ready any more, while it still answers."""
+        self._draining = True
+
+    async def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._runner.start()
+        self._writer.start()
+
+    async def _stop(self) -> None:
+        await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._runner.stop)
+        self._passwords.close()
+
+    def _publish(self, publication: Publication) -> None:
+        """Hand a new head to the event loop: one call for a whole batch of answers."""
+        self._history.keep(publication.state)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._deliver, publication)
+
+    def _deliver(self, publication: Publication) -> None:
+        self.service.publish(publication.state, publication.facts)
+        self._runner.notify(publication.state.position)
+        settle(publication)
+        self._facts_since_freeze += len(publication.facts)
+        if self._facts_since_freeze >= FREEZE_FACTS:
+            self._facts_since_freeze = 0
+            gc.freeze()
+
+    def _health(self) -> Health:
+        staleness = self._writer.staleness_seconds() if self._stores.shared else 0.0
+        if self._draining:
+            reason = "draining"
+        elif self._writer.halted is not None:
+            reason = "halted"
+        elif staleness > self._settings.staleness_bound_seconds:
+            reason = "stale"
+        else:
+            reason = ""
+        return Health(
+            reason=reason,
+            head_position=self.service.state.position,
+            staleness_seconds=staleness,
+        )
+
+    def _note_leak(self, token: str, address: str, request_id: str) -> None:
+        del token
+        _log.warning(
+            "a token stood in a request target",
+            extra={"address": address, "request_id": request_id},
+        )
+
+
+def serve(
+    settings: Settings, inputs: Inputs, on_listening: Callable[[str], None] | None = None
+) -> None:
+    """Serve an initialised installation in the foreground until SIGTERM (design 7)."""
+    with ExitStack() as stack:
+        stores = stack.enter_context(open_stores(settings, inputs))
+        installation = Installation(settings, stores, inputs)
+        serving.serve(
+            installation.application(),
+            host=settings.host,
+            port=settings.port,
+            on_draining=installation.drain,
+            new_id=inputs.id,
+            on_listening=on_listening,
+            proxies=installation.proxies(),
+        )

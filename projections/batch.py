@@ -1,0 +1,105 @@
+"""Which rows do the events of one transaction come to?
+
+Changes are gathered in memory and written by a few statements. A row that comes and goes within
+one batch is written once, with both positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from projections.views import FOREVER, TOTALS, Key, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KEY: Final = "key_"
+
+
+class Batch:
+    """Rows to be inserted, live rows to be closed, lists that grow or shrink."""
+
+    def __init__(self) -> None:
+        self._inserted: dict[Table, list[Values]] = {}
+        self._live: dict[tuple[Table, Key], Values] = {}
+        self._closed: dict[Table, list[Values]] = {}
+        self._totals: dict[tuple[str, str], Values] = {}
+
+    def insert(self, table: Table, row: Values) -> None:
+        """Add a row that never changes."""
+        self._inserted.setdefault(table, []).append(row)
+
+    def open(self, table: Table, key: Key, position: int, row: Values) -> None:
+        """Add a row that holds from this position on."""
+        row["valid_from"] = position
+        row["valid_to"] = FOREVER
+        self._live[table, key] = row
+        self.insert(table, row)
+
+    def close(self, table: Table, columns: Iterable[str], key: Key, position: int) -> None:
+        """End the row of a key: from this position on it no longer holds."""
+        row = self._live.pop((table, key), None)
+        if row is not None:
+            row["valid_to"] = position
+            return
+        names = (_KEY + column for column in columns)
+        ended = dict(zip(names, key, strict=True), until=position)
+        self._closed.setdefault(table, []).append(ended)
+
+    def count(self, table: Table, scope: str, change: int, position: int) -> None:
+        """Let the list of this scope grow or shrink."""
+        counted = self._totals.get((table.name, scope))
+        if counted is None:
+            self._totals[table.name, scope] = {
+                "list": table.name,
+                "scope": scope,
+                "total": change,
+                "changed": position,
+            }
+        else:
+            counted["total"] += change
+            counted["changed"] = position
+
+    def write(self, connection: Connection) -> None:
+        """Write everything; closing comes first, because a key has one live row at most."""
+        for table, closed in self._closed.items():
+            # The order of the keys saves the database from jumping about in its indexes.
+            connection.execute(_closing(table, closed[0]), closed)
+        for table, rows in self._inserted.items():
+            connection.execute(insert(table), rows)
+        if self._totals:
+            connection.execute(_adding(connection), list(self._totals.values()))
+
+
+def _closing(table: Table, example: Values) -> Any:
+    keys = [name.removeprefix(_KEY) for name in example if name.startswith(_KEY)]
+    matches = (table.c[name] == bindparam(_KEY + name) for name in keys)
+    return (
+        update(table)
+        .where(and_(*matches, table.c.valid_to == FOREVER))
+        .values(valid_to=bindparam("until"))
+    )
+
+
+def _adding(connection: Connection) -> Any:
+    kind = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = kind.insert(TOTALS)
+    return new.on_conflict_do_update(
+        index_elements=[TOTALS.c.list, TOTALS.c.scope],
+        set_={"total": TOTALS.c.total + new.excluded.total, "changed": new.excluded.changed},
+    )
+
+
+def total(connection: Connection, table: Table, scope: str, position: int) -> int | None:
+    """Answer how long a list is at a position, None where only counting can tell."""
+    found = connection.execute(
+        select(TOTALS.c.total, TOTALS.c.changed).where(
+            TOTALS.c.list == table.name, TOTALS.c.scope == scope
+        )
+    ).one_or_none()
+    if found is None:
+        return 0
+    return int(found.total) if found.changed <= position else None
