@@ -11,11 +11,19 @@ from litestar.di import Provide
 from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
-from api import health
+from api import documents, health
 from api.authentication import authenticate
 from api.call import Call, Gate
-from api.decoding import CONTRACT, read_body, replaying
-from api.iam import service_accounts
+from api.decoding import CONTRACT, OWN, read_body, replaying
+from api.iam import (
+    auditlogs,
+    bindings,
+    groups,
+    roles,
+    service_accounts,
+    tenant_access,
+    tenants,
+)
 from api.problems import answer_error
 from domain import access, commands
 from domain.ids import CommandId
@@ -51,7 +59,8 @@ def create_app(
     app = Litestar(
         route_handlers=[
             *health.routes(service),
-            Router(BASE, route_handlers=[*service_accounts.ROUTES]),
+            *documents.routes(service),
+            Router(BASE, route_handlers=[*_contract(), *tenants.open_routes(service)]),
         ],
         middleware=[_Authentication(service).around],
         guards=[judge_gate],
@@ -66,6 +75,11 @@ def create_app(
     )
     require_gates(app)
     return app
+
+
+def _contract() -> list[Any]:
+    nouns = (auditlogs, bindings, groups, roles, service_accounts, tenant_access, tenants)
+    return [route for noun in nouns for route in noun.ROUTES]
 
 
 def require_gates(app: Litestar) -> None:
@@ -119,7 +133,10 @@ def _guarded(scope: HTTPScope, receive: Receive) -> Receive:
     async def guarded() -> HTTPReceiveMessage | WebSocketReceiveMessage:
         nonlocal again
         if again is None:
-            rule = scope["route_handler"].opt.get("media", CONTRACT)
+            call: Call | None = scope["state"].get("call")
+            by_cookie = call is not None and call.caller.cookie is not None
+            # A page of another site can make a browser send text, or a body without a type.
+            rule = OWN if by_cookie else scope["route_handler"].opt.get("media", CONTRACT)
             body = await read_body(receive, scope["headers"], rule=rule)
             scope["state"]["body"] = body
             again = replaying(body, receive)
@@ -150,6 +167,8 @@ async def judge_gate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRout
         commands.require_permission(state, context, call.tenant, gate.needs, gate.or_needs)
     if gate.owner:
         commands.require_owner(state, context)
+    if gate.refuse is not None:
+        gate.refuse(call)
 
 
 def provide_call(scope: Scope) -> Call:

@@ -7,22 +7,27 @@ wrong is 401, with no fall-through. Everything is judged from the live state at 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import ipaddress
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Struct
 
-from api.problems import AuthenticationError
-from domain import names, tokens
-from domain.errors import ForbiddenError
+from api import credentials
+from api.credentials import Sealer
+from api.problems import AuthenticationError, UnavailableError
+from domain import commands, names, tokens
+from domain.errors import DomainError, ForbiddenError
 from domain.events import Actor
-from domain.ids import PrincipalId, UserId
+from domain.ids import CommandId, PrincipalId
 from domain.sealed import Secret
 from domain.token_text import digest, well_formed
 from domain.tokens import ExtendToken, Token
+from domain.users import RehashPassword, User
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope
@@ -32,9 +37,11 @@ if TYPE_CHECKING:
 _BEARER: Final = b"bearer "
 _BASIC: Final = b"basic "
 _BASIC_BYTES_MAX: Final = 4096
-_COOKIE: Final = "JWT"
+SESSION_COOKIE: Final = "JWT"
 CSRF_COOKIE: Final = "csrfToken"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# What a browser says of its own pages, and of addresses that were typed; nothing else says it.
+_OWN_SITES: Final = frozenset({b"", b"same-origin", b"none"})
 _AGENT_CHARACTERS_MAX: Final = 256
 
 
@@ -76,7 +83,7 @@ async def authenticate(service: Service, scope: HTTPScope, via: str = "api") -> 
             return await by_password(service, *credential, scope, via=via)
     elif presented:
         raise AuthenticationError("auth.invalid", "unknown scheme", presented=True)
-    cookie = cookies(scope).get(_COOKIE)
+    cookie = cookies(scope).get(SESSION_COOKIE)
     if cookie:
         return await _by_session(service, Secret(cookie), scope, via)
     raise AuthenticationError("auth.required", "no credential arrived", presented=False)
@@ -180,22 +187,47 @@ async def by_password(
     """
     index = service.vault.email_index(names.canonical_email(email))
     address = client_address(scope)
+    async with service.failures.turn(index, address) as may_try:
+        user = _user_of(service, index) if may_try else None
+        # Nobody's hash is read by the same road, so that the time tells nothing.
+        stored = await asyncio.to_thread(credentials.stored_hash, service, user)
+        remember = user.id if user is not None and via == "api" else None
+        right = await service.passwords.verify(stored, password, remember=remember)
+        if not right or stored is None or user is None or not _still_signs_in(service, user):
+            if may_try:
+                await service.failures.failed(index, address)
+            raise AuthenticationError("auth.invalid", "wrong e-mail or password", presented=True)
+        actor = _actor("user", user.id, scope, via, None)
+        if service.passwords.needs_rehash(stored):
+            await _rehash(service, user, password, actor)
+    return Caller(user.id, actor)
+
+
+def _user_of(service: Service, index: bytes) -> User | None:
     state = service.state
-    user = state.users.get(state.emails.get(index, UserId("")))
-    may_try = await service.failures.may_try(index, address)
-    stored: str | None = None
-    if user is not None and user.enabled and user.password is not UNSET and may_try:
-        opened = service.vault.open(user.password, subject=user.id, field="password")
-        stored = opened if isinstance(opened, str) else None
-    remember = user.id if user is not None and via == "api" else None
-    right = await service.passwords.verify(stored, password, remember=remember)
-    user = service.state.users.get(user.id) if user is not None else None
-    if not right or user is None or not user.enabled:
-        if may_try:
-            await service.failures.failed(index, address)
-        raise AuthenticationError("auth.invalid", "wrong e-mail or password", presented=True)
-    await service.failures.succeeded(index)
-    return Caller(user.id, _actor("user", user.id, scope, via, None))
+    found = state.emails.get(index)
+    return None if found is None else state.users.get(found)
+
+
+def _still_signs_in(service: Service, judged: User) -> bool:
+    """Tell whether the user whose password was judged is still enabled and has no newer one."""
+    user = service.state.users.get(judged.id)
+    return user is not None and user.enabled and user.sessions_from == judged.sessions_from
+
+
+async def _rehash(service: Service, user: User, password: Secret, actor: Actor) -> None:
+    """Keep the password under today's parameters; where that fails, the old hash stays good."""
+    context = commands.Context(
+        at=service.inputs.now(),
+        actor=actor,
+        command_id=CommandId(service.inputs.id()),
+        correlation_id=service.inputs.id(),
+    )
+    with suppress(DomainError, UnavailableError):
+        hashed = await service.passwords.hash(password)
+        sealer = Sealer(service, context, user.id)
+        sealed = await sealer.password(hashed)
+        await sealer.execute(RehashPassword(id=user.id, password=sealed))
 
 
 # Sessions
@@ -212,21 +244,37 @@ def cookies(scope: HTTPScope) -> dict[str, str]:
 
 async def _by_session(service: Service, cookie: Secret, scope: HTTPScope, via: str) -> Caller:
     session = await service.sessions.find(cookie)
-    user = service.state.users.get(session.user) if session else None
+    state = service.state
+    user = state.users.get(session.user) if session else None
     if session is None or user is None or not user.enabled:
         raise AuthenticationError("auth.invalid", "no such session", presented=True)
-    if session.position < user.sessions_from:
+    # A new privilege needs a new session (security 3.6).
+    begins = max(user.sessions_from, state.owners.get(user.id, 0))
+    if session.position < begins:
         raise AuthenticationError("auth.invalid", "this session has ended", presented=True)
     if scope["method"] not in _SAFE_METHODS:
-        _require_no_forgery(scope, session.csrf_token)
+        require_no_forgery(service, scope, session.csrf_token)
     return Caller(user.id, _actor("user", user.id, scope, via, None), None, cookie)
 
 
-def _require_no_forgery(scope: HTTPScope, csrf_token: str) -> None:
-    """Refuse a change by cookie that a browser may have been made to send (security 5.2)."""
-    browser = header(scope, b"origin") or header(scope, b"sec-fetch-site")
-    if not browser:
+def require_no_forgery(service: Service, scope: HTTPScope, csrf_token: str) -> None:
+    """Refuse a change by cookie that a browser may have been made to send (security 5.2).
+
+    What has neither `Origin` nor `Sec-Fetch-Site` was sent by no browser (kestra-iam 3).
+    """
+    if not require_same_site(service, scope):
         return
     sent = header(scope, b"x-csrf-token").decode("latin-1")
     if not sent or Secret(sent) != Secret(csrf_token):
         raise ForbiddenError("csrf", "the X-CSRF-TOKEN header does not fit the session")
+
+
+def require_same_site(service: Service, scope: HTTPScope) -> bool:
+    """Tell whether a browser sent this; refuse what it sent for another site."""
+    site, origin = header(scope, b"sec-fetch-site"), header(scope, b"origin")
+    host = header(scope, b"host").decode("latin-1")
+    public = "/".join(service.settings.public_url.split("/")[:3])
+    own = {public, f"https://{host}", f"http://{host}"}
+    if site not in _OWN_SITES or (origin and origin.decode("latin-1") not in own):
+        raise ForbiddenError("csrf", "this was sent for another site")
+    return bool(site or origin)

@@ -45,7 +45,7 @@ class Gate(Struct, frozen=True):
 
     Exactly one of: a permission in the path's tenant (`or_needs` does as well), the instance
     owner, access to the path's tenant, or any authenticated principal. `exception` is the named
-    exception of a noun, such as a group's owners.
+    exception of a noun, such as a group's owners; `refuse` raises where this caller may not.
     """
 
     needs: Permission | None = None
@@ -55,6 +55,7 @@ class Gate(Struct, frozen=True):
     own: bool = False
     open: bool = False
     exception: Callable[[Call], bool] | None = None
+    refuse: Callable[[Call], None] | None = None
 
 
 def needs(
@@ -307,7 +308,7 @@ class Done:
         """Answer something that has no version of its own."""
         return Response(body, status_code=status, headers=self.headers())
 
-    def empty(self, *, status: int = 204) -> Response[bytes]:
+    def empty(self, *, status: int = 204) -> Response[Any]:
         """Answer without a body, or with `{}` for 200 (kestra-iam, rule 6)."""
         body = b"{}" if status == 200 else b""  # noqa: PLR2004 - the status itself is the rule
         return Response(body, status_code=status, headers=self.headers())

@@ -7,6 +7,7 @@ would cost twenty times the check itself. Everything else passes through to the 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from re import compile as pattern
 from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 import msgspec
@@ -14,10 +15,11 @@ from litestar.enums import ScopeType
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.authentication import Caller, by_token, header
+from api.authentication import Caller, by_token
 from api.decoding import CHECKS, BodyError, read_body
 from api.problems import (
     AuthenticationError,
+    MalformedCredentialError,
     MalformedError,
     Refusal,
     RequestError,
@@ -30,6 +32,7 @@ from domain.ids import SubjectId, TenantId, TokenId
 from domain.scopes import ancestors
 from domain.state import State
 from domain.tokens import refusal
+from projections.access_graph import Check, Resolve
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -45,6 +48,7 @@ _ALLOWED: Final = b'{"decision":true}'
 _DENIED: Final = b'{"decision":false}'
 _NO_RESOURCE: Final = "*"
 _DEFAULT_TENANT: Final = "main"
+_CONTROL: Final = pattern(r"[\x00-\x1f\x7f-\x9f]")
 
 Word = Annotated[str, Meta(max_length=256)]
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
@@ -66,7 +70,7 @@ class ResourceProperties(Struct, frozen=True):
     """The two members of a resource's properties that are read."""
 
     namespace: str | UnsetType | None = UNSET
-    tenant: str | UnsetType | None = UNSET
+    tenant: Word | UnsetType | None = UNSET
 
 
 class Subject(Struct, frozen=True):
@@ -148,11 +152,17 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Moment(Struct, frozen=True):
-    """The facts and the clock by which a whole request is judged (authzen 4, rule 7)."""
+    """The facts and the clock by which a whole request is judged (authzen 4, rule 7).
+
+    `asked` is the clock of the one who asks, by which its right to ask is judged: now, whatever
+    the question is about.
+    """
 
     state: State
     now: float
-    live: bool
+    asked: float
+    resolve: Resolve
+    check: Check
 
 
 class Checks:
@@ -192,62 +202,69 @@ class Checks:
         body = await read_body(receive, scope["headers"], rule=CHECKS)
         if not body:
             raise MalformedError("body.missing", "a JSON object is required")
-        escaped = b"\\u" in body
+        batch: Batch | None = None
         if path == EVALUATION:
             question = _decode_evaluation(body)
-            moment = await self._moment(question.context)
-            allowed = self._judge(caller, question, moment, escaped=escaped)
-            return _ALLOWED if allowed else _DENIED, moment.state.position
-        batch = _decode_batch(body)
-        moment = await self._moment(batch.context)
-        if not batch.evaluations:
-            defaults = Evaluation(batch.subject, batch.action, batch.resource, batch.context)
-            allowed = self._judge(caller, defaults, moment, escaped=escaped)
-            return _ALLOWED if allowed else _DENIED, moment.state.position
-        if len(batch.evaluations) > ITEMS_MAX:
-            raise MalformedError("batch.too_large", f"at most {ITEMS_MAX} evaluations")
-        answers = self._judge_all(caller, batch, moment, escaped=escaped)
-        return b'{"evaluations":[' + b",".join(answers) + b"]}", moment.state.position
+        else:
+            batch = _decode_batch(body)
+            question = Evaluation(batch.subject, batch.action, batch.resource, batch.context)
+            if batch.evaluations and len(batch.evaluations) > ITEMS_MAX:
+                raise MalformedError("batch.too_large", f"at most {ITEMS_MAX} evaluations")
+        judged_at = service.state
+        moment = await self._moment(question.context)
+        if service.state is not judged_at:
+            # What came while the request waited may have ended the caller's right to be here.
+            service.require_ready()
+            caller = _caller(service, scope)
+        if batch is None or not batch.evaluations:
+            answer = _ALLOWED if self._judge(caller, question, moment) else _DENIED
+        else:
+            items = self._judge_all(caller, batch, batch.evaluations, moment)
+            answer = b'{"evaluations":[' + b",".join(items) + b"]}"
+        return answer, moment.state.position
 
     async def _moment(self, context: Circumstances | UnsetType) -> Moment:
         """Wait for `at_least`, then answer the facts and the clock of the request."""
         service = self._service
-        if context is UNSET:
-            return Moment(service.graph.state, service.inputs.now().timestamp(), live=True)
-        if context.at_least:
+        graph = service.graph
+        if context is not UNSET and context.at_least:
             await service.reach(context.at_least)
-        as_of = context.as_of
-        if not as_of:
-            return Moment(service.graph.state, service.inputs.now().timestamp(), live=True)
-        at = as_of.at or None
+        if context is UNSET or not context.as_of:
+            asked = service.inputs.now().timestamp()
+            return Moment(graph.state, asked, asked, graph.resolve, graph.check)
+        at, position = context.as_of.at or None, context.as_of.position
+        now = service.inputs.now()
         if at is not None and at.tzinfo is None:
             raise MalformedError("context.invalid", "as_of.at needs a time zone")
-        if as_of.position is None or as_of.position is UNSET:
+        if at is not None and at > now:
+            raise MalformedError("position.future", "as_of.at lies in the future")
+        if position is None or position is UNSET:
             if at is None:
                 raise MalformedError("context.invalid", "as_of needs position or at")
             position = await service.position_of(None, at)
         else:
-            position = await service.position_of(as_of.position, None)
-            if at is not None:
-                await service.position_of(None, at)
+            position = await service.position_of(position, None)
         state = await service.state_at(position or 0)
-        return Moment(state, (at or state.at).timestamp(), live=False)
+        return Moment(
+            state,
+            (at or state.at).timestamp(),
+            now.timestamp(),
+            graph.resolve_in(state),
+            graph.check_in(state),
+        )
 
     def _judge_all(
-        self, caller: Caller, batch: Batch, moment: Moment, *, escaped: bool
+        self, caller: Caller, batch: Batch, items: list[Raw], moment: Moment
     ) -> list[bytes]:
         """Judge the items in their order, each failing alone, until the semantic says stop."""
-        stop = None
-        if batch.options:
-            stop = _STOPS.get(batch.options.evaluations_semantic)
+        stop = _STOPS.get(batch.options.evaluations_semantic) if batch.options else None
         answers: list[bytes] = []
-        for item in _decoded(batch.evaluations or []):
+        for item in _decoded(items):
             allowed = False
             try:
                 if isinstance(item, msgspec.MsgspecError):
                     raise item
-                question = _with_defaults(item, batch)
-                allowed = self._judge(caller, question, moment, escaped=escaped)
+                allowed = self._judge(caller, _with_defaults(item, batch), moment)
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_failed(error))
@@ -255,9 +272,7 @@ class Checks:
                 break
         return answers
 
-    def _judge(
-        self, caller: Caller, question: Evaluation, moment: Moment, *, escaped: bool
-    ) -> bool:
+    def _judge(self, caller: Caller, question: Evaluation, moment: Moment) -> bool:
         """Answer one question at a moment.
 
         Raises MalformedError for what is missing or malformed, ForbiddenError for a caller who
@@ -266,24 +281,20 @@ class Checks:
         subject, action, resource = question.subject, question.action, question.resource
         if subject is UNSET or action is UNSET or resource is UNSET:
             raise MalformedError("body.invalid", f"{_missing(question)} is required")
-        if escaped:
-            _refuse_controls(subject.type, subject.id, action.name, resource.type, resource.id)
+        _refuse_controls(subject.type, subject.id, action.name, resource.type, resource.id)
         tenant, namespace = _place(resource)
         key = None if resource.id == _NO_RESOURCE else (resource.type, resource.id)
-        graph = self._service.graph
-        resolve = graph.resolve if moment.live else graph.resolve_in(moment.state)
-        found = resolve(tenant, subject.type, subject.id)
+        found = moment.resolve(tenant, subject.type, subject.id)
         if found != caller.principal:
-            self._require_may_ask(caller, tenant, namespace, key)
+            self._require_may_ask(caller, tenant, namespace, key, moment.asked)
         if found is None:
             return False
-        if question.context and question.context.token:
-            token = TokenId(question.context.token)
+        token = question.context.token if question.context else UNSET
+        if token is not UNSET and token is not None:
             pair = (resource.type, action.name)
-            if not _token_leaves(moment, found, token, tenant, pair, namespace, key):
+            if not _token_leaves(moment, found, TokenId(token), tenant, pair, namespace, key):
                 return False
-        check = graph.check if moment.live else graph.check_in(moment.state)
-        return check(tenant, found, resource.type, action.name, namespace, key, moment.now)
+        return moment.check(tenant, found, resource.type, action.name, namespace, key, moment.now)
 
     def _require_may_ask(
         self,
@@ -291,6 +302,7 @@ class Checks:
         tenant: TenantId,
         namespace: str | None,
         resource: tuple[str, str] | None,
+        now: float,
     ) -> None:
         """Refuse who may not ask about others there: ACCESS:CHECK, judged now (authzen 3).
 
@@ -298,6 +310,7 @@ class Checks:
         """
         graph = self._service.graph
         state = graph.state
+        known = state.tenants.get(tenant)
         narrowing = caller.token.narrowing if caller.token else UNSET
         namespaces = () if namespace is None else ancestors(namespace)
         left = narrowing is UNSET or access.narrowing_allows(
@@ -305,10 +318,10 @@ class Checks:
         )
         owner = (
             caller.principal in state.owners
-            and tenant in state.tenants
+            and known is not None
+            and not known.deleted
             and (narrowing is UNSET or narrowing.instance_owner)
         )
-        now = self._service.inputs.now().timestamp()
         if left and (
             owner
             or graph.check(tenant, caller.principal, "ACCESS", "CHECK", namespace, resource, now)
@@ -323,20 +336,28 @@ class Checks:
 
 def _caller(service: Service, scope: HTTPScope) -> Caller:
     """Answer the caller of a check, who authenticates with an API token and nothing else."""
-    presented = header(scope, b"authorization")
-    if presented[:7].lower() != b"bearer ":
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) > 1:
+        raise MalformedCredentialError("auth.malformed", "there must be one Authorization header")
+    scheme, _, text = given[0].partition(b" ") if given else (b"", b"", b"")
+    if scheme.lower() != b"bearer":
         raise AuthenticationError(
-            "auth.required", "a check needs an API token", presented=bool(presented)
+            "auth.required", "a check needs an API token", presented=bool(given)
         )
-    return by_token(service, presented[7:].strip().decode("latin-1"), scope)
+    if not text.strip():
+        raise MalformedCredentialError("auth.malformed", "there is no token after the scheme")
+    return by_token(service, text.strip().decode("latin-1"), scope)
 
 
 def _place(resource: Resource) -> tuple[TenantId, str | None]:
     """Answer the tenant and the namespace that a resource names."""
     if resource.properties is UNSET:
         return TenantId(_DEFAULT_TENANT), None
-    tenant = resource.properties.tenant or _DEFAULT_TENANT
-    namespace = resource.properties.namespace or None
+    tenant, namespace = resource.properties.tenant, resource.properties.namespace
+    if tenant is UNSET or tenant is None:
+        tenant = _DEFAULT_TENANT
+    if namespace is UNSET:
+        namespace = None
     if namespace is not None:
         try:
             names.namespace(namespace)
@@ -374,9 +395,12 @@ def _missing(question: Evaluation) -> str:
 
 
 def _refuse_controls(*words: str) -> None:
-    """Refuse control characters, which only an escape could bring this far."""
-    if not all(word.isprintable() for word in words):
-        raise MalformedError("body.control_character", "types, ids and names are printable")
+    """Refuse control characters; escapes and UTF-8 bring them past the guard of the body."""
+    for word in words:
+        if not word.isprintable() and _CONTROL.search(word):
+            raise MalformedError(
+                "body.control_character", "types, ids and names hold no control characters"
+            )
 
 
 def _decoded(items: list[Raw]) -> list[Evaluation | msgspec.MsgspecError]:
@@ -399,7 +423,7 @@ def _with_defaults(item: Evaluation, batch: Batch) -> Evaluation:
     context = item.context
     if context is UNSET:
         context = batch.context
-    elif context.at_least is not UNSET or context.as_of is not UNSET:
+    elif _given(context.at_least) or _given(context.as_of):
         raise MalformedError("context.invalid", "at_least and as_of hold for the whole request")
     return Evaluation(
         batch.subject if item.subject is UNSET else item.subject,
@@ -407,6 +431,11 @@ def _with_defaults(item: Evaluation, batch: Batch) -> Evaluation:
         batch.resource if item.resource is UNSET else item.resource,
         context,
     )
+
+
+def _given(value: object) -> bool:
+    """Tell whether a member of a context is there: null is passed over."""
+    return value is not UNSET and value is not None
 
 
 def _failed(error: Exception) -> bytes:

@@ -40,6 +40,7 @@ USERS: Final[Rules] = {
     "existingOnly": _FLAG,
 }
 GROUPS: Final[Rules] = {**EVERY, "name": _TEXT, "description": _TEXT}
+TENANTS: Final[Rules] = {**EVERY, "name": _TEXT}
 ROLES: Final[Rules] = {**GROUPS, "isDefault": _FLAG, "isManaged": _FLAG}
 MEMBERS: Final[Rules] = {**EVERY, "username": _TEXT, "name": _TEXT, "type": _TEXT}
 BINDINGS: Final[Rules] = {
@@ -48,6 +49,8 @@ BINDINGS: Final[Rules] = {
     "externalId": _TEXT,
     "roleId": _TEXT,
     "namespace": Rule(Kind.NAMESPACE),
+    "resourceType": _TEXT,
+    "resourceId": _TEXT,
     "state": _TEXT,
     "expiredAt": _INSTANT,
 }

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, assert_never
 
 from litestar import Response
 from msgspec import Struct
 
 from api.paging import Results, Rules, link_header, read_filters, read_page
-from projections.filters import IGNORING_CASE, And, Comparison, Leaf, Node, Row, fold, matches
+from projections.filters import IGNORING_CASE, And, Comparison, Leaf, Node, Or, Row, fold, matches
 from projections.pages import Page
 
 if TYPE_CHECKING:
@@ -27,12 +27,30 @@ R = TypeVar("R")
 T = TypeVar("T")
 P = ParamSpec("P")
 
+AUTOCOMPLETED_MAX: Final = 50
+
 
 class Asked(Struct, frozen=True):
     """The page, and the filter, that a query string asks for."""
 
     page: Page
     where: Node | None
+
+    def names(self, field: str) -> bool:
+        """Tell whether the filter or the order looks at a field."""
+        return any(key.field == field for key in self.page.sort) or _names(self.where, field)
+
+
+def _names(node: Node | None, field: str) -> bool:
+    match node:
+        case None:
+            return False
+        case Leaf():
+            return node.field == field
+        case And() | Or():
+            return any(_names(child, field) for child in node.nodes)
+        case _:
+            assert_never(node)
 
 
 def asked(call: Call, rules: Rules, sortable: Collection[str]) -> Asked:
@@ -50,6 +68,16 @@ def both(one: Node | None, *others: Leaf) -> Node | None:
 def equals(field: str, *values: str) -> Leaf:
     """Answer the filter for rows whose field is one of the values."""
     return Leaf(field=field, comparison=Comparison.EQUALS, values=values)
+
+
+def member(name: str, value: str) -> Leaf:
+    """Answer the filter for events whose detail has this member."""
+    return Leaf(field="details", key=name, comparison=Comparison.EQUALS, values=(value,))
+
+
+def containing(text: str, field: str = "q") -> tuple[Leaf, ...]:
+    """Answer the filter for rows that have the text in a field, or anywhere; none for no text."""
+    return (Leaf(field=field, comparison=Comparison.CONTAINS, values=(text,)),) if text else ()
 
 
 async def ask(
@@ -104,8 +132,8 @@ def _ranked(value: Callable[[R], Row], field: str) -> Callable[[R], Any]:
 
 
 def _rank(row: Row, field: str) -> tuple[bool, Any]:
-    """Answer what a field is sorted by; what is absent comes last."""
+    """Answer what a field is sorted by; what is absent comes first, as in the views."""
     found = row(field, "")
     if isinstance(found, str) and field in IGNORING_CASE:
-        return False, (fold(found), found)
-    return found is None, found
+        return True, (fold(found), found)
+    return found is not None, found

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
+from api import credentials
 from api.problems import MalformedError, UnavailableError
 from domain import commands
 from domain.events import Actor, Event, Fact
@@ -97,16 +98,16 @@ class Sessions(Protocol):
 class Failures(Protocol):
     """The failed sign-ins that all processes count together (security 3.4)."""
 
-    async def may_try(self, account: bytes, address: str) -> bool:
-        """Whether a password for this e-mail index may be judged at all now."""
+    def turn(self, account: bytes, address: str) -> AbstractAsyncContextManager[bool]:
+        """Wait for the turn to judge a password for an e-mail index; whether it may be at all."""
         ...
 
     async def failed(self, account: bytes, address: str) -> None:
-        """Count a failure."""
+        """Count a failure, within its turn."""
         ...
 
-    async def succeeded(self, account: bytes) -> None:
-        """Forget the failures of an account that signed in."""
+    async def locked(self) -> frozenset[bytes]:
+        """The e-mail indexes of the accounts whose passwords are not judged now."""
         ...
 
 
@@ -230,7 +231,9 @@ class Service:
 
     def publish(self, state: State, facts: tuple[Fact, ...]) -> None:
         """Go on to a new state; called in the event loop, before the callers are told."""
+        before = self.state
         self.graph.publish(state, facts)
+        credentials.retire(self, before, facts)
         for _ in range(len(self._waiters)):
             position, waiting = self._waiters.popleft()
             if position > state.position:

@@ -96,8 +96,12 @@ def compile_subject(
 ) -> Compiled | None:
     """Answer what a principal or group may do in the tenant at `now` (Unix seconds).
 
-    None for a subject that is unknown, disabled, or has no access to the tenant.
+    None for a tenant that is unknown or deleted, and for a subject that is unknown, disabled, or
+    has no access to the tenant.
     """
+    known = facts.tenants.get(tenant)
+    if known is None or known.deleted:
+        return None
     masks: Masks = {}
     group = facts.groups.get(subject)
     if group is not None:
@@ -107,7 +111,7 @@ def compile_subject(
     principal = facts.users.get(subject) or facts.service_accounts.get(subject)
     if principal is None or not principal.enabled:
         return None
-    if tenant not in facts.access.get(subject, ()) or facts.tenants[tenant].deleted:
+    if tenant not in facts.access.get(subject, ()):
         return None
     valid_until = _collect(facts, tenant, subject, now, masks)
     for membership in memberships_of(facts, subject):

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
     from domain.events import Fact
 
+# The names under which others may have these maps: nobody else imports `immutables`.
+PersistentMap = Map
+PersistentMapMutation = MapMutation
+
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")

@@ -298,11 +298,10 @@ def _binding(teller: _Teller, entry: list[Any]) -> None:
 
 
 def _month(teller: _Teller, day: int) -> None:
-    """On-call goes round; once in a while a token is issued."""
-    month = day // 30
-    if month % 2 == 0 and "Alan" in teller.ids:
+    """On-call goes round: one month on, one month off."""
+    if (day // 30) % 2 == 0:
         _join(teller, "Alan", ("On-call",))
-    elif month > 1 and "Alan" in teller.ids:
+    else:
         teller.give(
             RemoveMember(
                 tenant=MAIN,

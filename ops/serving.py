@@ -208,12 +208,12 @@ class Protocol(HttpToolsProtocol):
         by_peer = self._guard.connections_by_peer
         by_peer[self._peer] += 1
         if len(self.connections) > self._limits.connections:
-            self._refuse(_too_many(503))
+            self._turn_away(503)
         elif (
             by_peer[self._peer] > self._limits.connections_a_peer
             and self._peer not in self._guard.proxies
         ):
-            self._refuse(_too_many(429))
+            self._turn_away(429)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -268,7 +268,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the application, for targets that are a path."""
-        if not self.url.startswith(b"/"):
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            # A fragment would be cut off here, and perhaps be read by a proxy before.
             self._stop(400, "route.malformed_path", "the request target must be a path")
         super().on_headers_complete()
         self._unparsed_bytes = 0
@@ -316,6 +317,18 @@ class Protocol(HttpToolsProtocol):
         # Served as if no upgrade had been asked for; what follows is not known to be HTTP.
         self.cycle.keep_alive = False
 
+    def _turn_away(self, status: int) -> None:
+        # It takes no place from now on, or the requests of the others would be over the limit.
+        self.connections.discard(self)
+        self._refuse(
+            Refusal(
+                status=status,
+                code="connection.too_many",
+                detail="close some or come back later",
+                headers=((b"retry-after", b"1"),),
+            )
+        )
+
     def _stop(self, status: int, code: str, detail: str) -> None:
         self._refusal = Refusal(status=status, code=code, detail=detail)
         raise _RefusedError
@@ -347,15 +360,6 @@ class Protocol(HttpToolsProtocol):
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self.transport.close()
-
-
-def _too_many(status: int) -> Refusal:
-    return Refusal(
-        status=status,
-        code="connection.too_many",
-        detail="close some or come back later",
-        headers=((b"retry-after", b"1"),),
-    )
 
 
 def _bind(host: str, port: int) -> socket.socket:

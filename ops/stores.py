@@ -19,6 +19,7 @@ from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_readers import SQLiteReader
 from ops.postgres import connect, connection_string
+from ops.store_errors import LogMissingError
 from ops.vault import Vault, read_master_key, sqlite_engine
 from ops.writer import WritableLog
 from projections.views import open_postgresql, open_sqlite
@@ -95,6 +96,8 @@ def open_stores(settings: Settings, inputs: Inputs) -> Iterator[Stores]:
 
 def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
     directory = settings.data_dir
+    if not (directory / LOG_FILE).exists():
+        raise LogMissingError(f"{directory} holds no installation")
     stack.enter_context(lock_data_directory(directory))
     log = SQLiteLog(directory / LOG_FILE)
     stack.callback(log.close)
@@ -139,6 +142,8 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
     """Open the log for reading only, beside a running server. Raises StoreError."""
     reader: Reader
     if settings.database_url is None:
+        if not (settings.data_dir / LOG_FILE).exists():
+            raise LogMissingError(f"{settings.data_dir} holds no installation")
         reader = SQLiteReader(settings.data_dir / LOG_FILE)
     else:
         reader = PostgresLog(settings.database_url.reveal())

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ from ops import serving
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sessions import StoredFailures, StoredSessions
+from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
 from ops.writer import Publication, Writer, settle
 from projections.access_graph import AccessGraph
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
 # A root of the past is kept about as often; what has been added by then is left to no collection.
 FREEZE_FACTS: Final = 1_000
+
+LAST_WORDS_SECONDS: Final = 0.5
+BROKEN_STORE_STATUS: Final = 10
 
 _log = logging.getLogger("muniment")
 
@@ -80,8 +85,14 @@ class Installation:
         state = replay(stores.log, State(), lambda position: _log.info("at %d", position))
         self._history = History(stores.log.reader())
         self._history.keep(state)
-        self._writer = Writer(stores.log, inputs, self._publish, state=state)
-        self._runner = ViewRunner(stores.log.reader(), stores.views)
+        self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
+        self._runner = ViewRunner(
+            stores.log.reader(),
+            stores.views,
+            state=state,
+            retry_on=(StoreUnreachableError, StoreSlowError),
+            on_halt=lambda reason: _log.critical("the views halted: %s", reason),
+        )
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         vault = stores.vault
         self.service = Service(
@@ -154,6 +165,15 @@ class Installation:
         if self._facts_since_freeze >= FREEZE_FACTS:
             self._facts_since_freeze = 0
             gc.freeze()
+
+    def _halt(self, reason: str) -> None:
+        """Leave when the disk failed: a sync after a failed one may report what is not so."""
+        if reason == StoreBrokenError.code and self._loop is not None:
+            # Not by an ordinary exit, which would let the store sync once more; after a moment
+            # in which the callers are told.
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, LAST_WORDS_SECONDS, os._exit, BROKEN_STORE_STATUS
+            )
 
     def _health(self) -> Health:
         staleness = self._writer.staleness_seconds() if self._stores.shared else 0.0

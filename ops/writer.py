@@ -2,8 +2,9 @@
 
 One thread owns the head state and the writing connection. It takes all the commands that wait,
 decides them one after another on a draft, appends their events as one batch, and tells readers
-and callers when they are durable. Whatever other processes appended is read before it decides,
-and again whenever an append meets it (event-log 3 and 7).
+and callers when they are durable. That a decision was taken on the exact head is proved by its
+append, or, where there is nothing to append, by reading on; whatever other processes appended
+first is applied, and all is decided anew (event-log 3 and 7).
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec import UNSET, Struct, structs
 
 from api.problems import UnavailableError
-from domain import bindings, commands, groups, service_accounts, tokens, users
+from domain import (
+    bindings,
+    commands,
+    groups,
+    owners,
+    service_accounts,
+    tenants,
+    tokens,
+    users,
+)
 from domain.errors import ConflictError, DomainError
 from domain.events import (
     Envelope,
@@ -25,8 +35,6 @@ from domain.events import (
     Log,
     Record,
     UnfaithfulEventError,
-    UnknownTopicError,
-    UnreadableEventError,
     decode,
     encode,
     tenant_of,
@@ -41,15 +49,18 @@ from ops.store_errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
+    from domain.ids import CommandId
     from ops.inputs import Inputs
 
 QUEUE_COMMANDS_MAX: Final = 1024
 # Places that only revocations may take, so that no flood keeps one waiting (security 6.4).
 RESERVED_COMMANDS: Final = 64
 BATCH_COMMANDS_MAX: Final = 256
+# A batch is full once it holds this much; its last command may reach beyond, since it goes whole.
 BATCH_BYTES_MAX: Final = 1_048_576
 DECISIONS_MAX: Final = 5
 PAGE_RECORDS: Final = 500
@@ -58,8 +69,10 @@ POLL_SECONDS: Final = 1.0
 REVOCATIONS: Final = (
     bindings.DeleteBinding,
     groups.RemoveMember,
+    owners.RevokeInstanceOwner,
     service_accounts.DisableServiceAccount,
     service_accounts.DeleteServiceAccount,
+    tenants.EndTenantAccess,
     tokens.DisableToken,
     tokens.RevokeToken,
     tokens.RevokeAllTokens,
@@ -126,11 +139,18 @@ class _Batch:
     """Commands decided on one draft, not yet appended."""
 
     def __init__(self, state: State) -> None:
+        self._state = state
         self.draft = Draft(state)
         self.records: list[Record] = []
         self.facts: list[Fact] = []
         self.settled: list[Settled] = []
         self.bytes = 0
+
+    def undo(self) -> None:
+        """Go back to the last whole command, whatever a fault has left on the draft."""
+        self.draft = Draft(self._state)
+        for fact in self.facts:
+            apply(self.draft, fact)
 
     def publication(self) -> Publication:
         return Publication(self.draft.finish(), tuple(self.facts), tuple(self.settled))
@@ -228,16 +248,18 @@ class Writer:
             if pending is None:
                 return
             try:
-                if pending:
-                    self._write(pending)
-                else:
+                if not pending:
                     self._follow()
-            except (UnknownTopicError, UnreadableEventError, AppendRefusedError) as fault:
-                self._halt(f"{type(fault).__name__}: {fault}", pending)
-            except StoreBrokenError as fault:
-                self._halt(fault.code, pending)
+                while pending:
+                    pending = pending[self._write(pending) :]
+            except (AppendRefusedError, StoreBrokenError) as fault:
+                self._halt(fault.code, pending, fault)
             except StoreError as fault:
-                self._refuse(pending, UnavailableError(fault.code, 1))
+                self._refuse(pending, fault.code)
+            except Exception as fault:  # noqa: BLE001 - nothing is passed over: the process halts
+                # An unknown topic, unreadable bytes, a fold that raises: what comes next may be
+                # a revocation, so from here on nothing is known (reliability B7).
+                self._halt(f"{type(fault).__name__}: {fault}", pending, fault)
 
     def _take(self) -> list[Pending] | None:
         """Wait for commands, news or the next poll; None when there is nothing left to do."""
@@ -250,49 +272,65 @@ class Writer:
                 pending.append((self._revocations or self._ordinary).popleft())
             return pending if pending or not self._stopping else None
 
-    def _write(self, pending: list[Pending]) -> None:
+    def _write(self, pending: list[Pending]) -> int:
+        """Decide and append the first of these commands; answer how many were settled."""
+        at_head = False
         for _ in range(DECISIONS_MAX):
             with self._log.turn():
                 began = self._inputs.monotonic()
-                batch = _Batch(self._state)
-                decided = 0
-                for one in pending:
-                    self._decide(batch, one)
-                    decided += 1
-                    if batch.bytes >= BATCH_BYTES_MAX:
-                        break
-                try:
-                    if batch.records:
-                        self._log.append(batch.records[0].position, batch.records)
-                except PositionTakenError:
+                batch = self._decided(pending)
+                proved = self._append(batch) if batch.records else at_head or not self._follow()
+                if not proved:
                     # Someone else was first: rights may have changed, so all is decided anew.
-                    if not self._follow():
-                        raise AppendRefusedError("a position is taken and not to be read") from None
+                    at_head = True
                     continue
-            self._proved_at = began if batch.records else self._proved_at
+            if batch.records:
+                self._proved_at = began
             publication = batch.publication()
             self._state = publication.state
             self._publish(publication)
-            if decided < len(pending):
-                self._write(pending[decided:])
-            return
-        self._refuse(pending, UnavailableError("log.contention", 1))
+            return len(batch.settled)
+        self._refuse(pending, "log.contention")
+        return len(pending)
 
-    def _decide(self, batch: _Batch, pending: Pending) -> None:
+    def _decided(self, pending: list[Pending]) -> _Batch:
+        """Decide one after another on a fresh draft, until the batch is full."""
+        batch = _Batch(self._state)
+        for one in pending:
+            if batch.bytes >= BATCH_BYTES_MAX:
+                break
+            batch.settled.append((one.waiting, self._decide(batch, one)))
+        return batch
+
+    def _append(self, batch: _Batch) -> bool:
+        """Store the batch; False where someone else was first, whose events are then applied."""
+        try:
+            self._log.append(batch.records[0].position, batch.records)
+        except PositionTakenError:
+            if not self._follow():
+                raise AppendRefusedError("a position is taken and not to be read") from None
+            return False
+        return True
+
+    def _decide(self, batch: _Batch, pending: Pending) -> Outcome | BaseException:
         """Decide one command on the batch's draft: all its events or none."""
         draft = batch.draft
         at = max(self._inputs.now(), draft.at)
         context = structs.replace(pending.context, at=at)
-        outcome: Outcome | BaseException
         try:
             verdict = commands.decide(draft, pending.command, context)
-            if isinstance(verdict, Recorded):
-                outcome = self._repeat(verdict, batch)
-            else:
-                outcome = self._accept(batch, pending.command, context, verdict)
+            if not isinstance(verdict, Recorded):
+                return self._accept(batch, pending.command, context, verdict)
         except (DomainError, UnfaithfulEventError) as refusal:
-            outcome = refusal
-        batch.settled.append((pending.waiting, outcome))
+            return refusal
+        except Exception as fault:  # noqa: BLE001 - a fault of one rule fails its command alone
+            # Nothing of it is appended; its caller is told 500, and the others their outcomes.
+            name = type(pending.command).__name__
+            request = {"command": name, "request_id": context.correlation_id}
+            _log.error("a command failed", exc_info=fault, extra=request)
+            batch.undo()
+            return fault
+        return self._repeat(verdict, batch)
 
     def _accept(
         self,
@@ -329,22 +367,27 @@ class Writer:
         return Outcome(draft.position, events)
 
     def _repeat(self, recorded: Recorded, batch: _Batch) -> Outcome:
-        """Answer the events that the same command left, from the log or from this batch."""
-        stored = [fact for fact in batch.facts if fact.position <= recorded.position]
-        first = stored[0].position if stored else recorded.position + 1
-        before: list[Fact] = []
-        # A command's events stand side by side: read backwards until another command's.
-        while first > 1 and (not before or before[0].position == first):
-            after = max(0, first - 1 - PAGE_RECORDS)
-            page = [decode(record) for record in self._log.read(after, first - 1 - after)]
-            before = page + before
-            first = after + 1
-            if page[0].envelope.command_id != page[-1].envelope.command_id:
+        """Answer the events that the same command left when it was given first."""
+        own: list[Fact] = []
+        for fact in self._backwards(recorded.position, batch):
+            # They stand side by side. An older command of the same id, long forgotten, may stand
+            # before them; it has another instant.
+            if own and _command_of(fact) != _command_of(own[0]):
                 break
-        facts = [fact for fact in before + stored if fact.position <= recorded.position]
-        command_id = facts[-1].envelope.command_id
-        events = [fact.envelope.event for fact in facts if fact.envelope.command_id == command_id]
-        return Outcome(recorded.position, tuple(events), replayed=True)
+            own.append(fact)
+        events = tuple(fact.envelope.event for fact in reversed(own))
+        return Outcome(recorded.position, events, replayed=True)
+
+    def _backwards(self, position: int, batch: _Batch) -> Iterator[Fact]:
+        """Yield the facts from a position down, those of this batch or else those of the log."""
+        here = position - self._state.position
+        if here > 0:
+            yield from reversed(batch.facts[:here])
+            return
+        while position:
+            after = max(0, position - PAGE_RECORDS)
+            yield from map(decode, reversed(self._log.read(after, position - after)))
+            position = after
 
     def _follow(self) -> bool:
         """Read on to the head in whole commands; tell whether there was anything new."""
@@ -370,29 +413,35 @@ class Writer:
         self._proved_at = began
         return found
 
-    def _refuse(self, pending: list[Pending], error: UnavailableError) -> None:
+    def _refuse(self, pending: list[Pending], code: str) -> None:
         if pending:
-            settled = tuple((one.waiting, error) for one in pending)
+            settled = tuple((one.waiting, UnavailableError(code, 1)) for one in pending)
             self._publish(Publication(self._state, (), settled))
 
-    def _halt(self, reason: str, pending: list[Pending]) -> None:
+    def _halt(self, reason: str, pending: list[Pending], fault: Exception) -> None:
         """Stop for good: no answer is right any more until a person has looked."""
-        _log.critical("halted", extra={"reason": reason})
+        _log.critical("halted", exc_info=fault, extra={"reason": reason})
         with self._bell:
             self.halted = reason
             pending = [*pending, *self._revocations, *self._ordinary]
             self._revocations.clear()
             self._ordinary.clear()
             self._stopping = True
-        self._refuse(pending, HaltedError("writer.halted", 10))
+        settled = tuple((one.waiting, HaltedError("writer.halted", 10)) for one in pending)
+        self._publish(Publication(self._state, (), settled))
         if self._on_halt is not None:
             self._on_halt(reason)
 
 
 def _whole_commands(page: list[Fact]) -> list[Fact]:
     """Answer the page without the last command, whose end may lie beyond the page."""
-    last = page[-1].envelope.command_id
+    last = _command_of(page[-1])
     end = len(page)
-    while end and page[end - 1].envelope.command_id == last:
+    while end and _command_of(page[end - 1]) == last:
         end -= 1
     return page[:end]
+
+
+def _command_of(fact: Fact) -> tuple[CommandId, datetime]:
+    """Answer what the events of one command have in common and no neighbour has."""
+    return fact.envelope.command_id, fact.envelope.at

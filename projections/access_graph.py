@@ -7,7 +7,8 @@ are the same, so an answer sees a command whole or not at all.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from domain import (
@@ -26,14 +27,22 @@ from domain.permissions import ANY
 from domain.scopes import ancestors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from domain.access import Compiled
+    from domain.access import Masks
     from domain.events import Event, Fact
     from domain.ids import PrincipalId, SubjectId, TenantId
     from domain.state import State
 
 Needs = dict[str, tuple[dict[str, int], int]]
+
+# What a subject holds, from when and until when (Unix seconds) that is so.
+_Compiled = tuple["Masks", float, float]
+
+Resolve = Callable[["TenantId", str, str], "SubjectId | None"]
+Check = Callable[
+    ["TenantId", "SubjectId", str, str, "str | None", "tuple[str, str] | None", float], bool
+]
 
 # An action that no role can name (it is no identifier): what wildcards alone would allow.
 _NO_ACTION: Final = ""
@@ -47,7 +56,7 @@ class _Tenant:
     """What has been worked out for one tenant; everything here can be worked out again."""
 
     def __init__(self, state: State, tenant: TenantId) -> None:
-        self.compiled: dict[str, Compiled] = {}
+        self.compiled: dict[str, _Compiled] = {}
         self.needs: Needs = {}
         self.needs_other: tuple[dict[str, int], int] = ({}, 0)
         self.ancestors: dict[str, tuple[str, ...]] = {}
@@ -67,6 +76,8 @@ class _Tenant:
 
     def learn_namespace(self, namespace: str) -> None:
         """Keep the ancestors of a namespace that a binding names."""
+        if namespace in self.ancestors:
+            return
         if len(self.ancestors) >= _NAMESPACES_KEPT_MAX:
             self.ancestors.clear()
         for path in ancestors(namespace):
@@ -123,11 +134,12 @@ class AccessGraph:
                 return False
             graph = self._tenant(tenant)
         compiled = graph.compiled.get(subject)
-        if compiled is None or now >= compiled[1]:
-            compiled = access.compile_subject(self.state, tenant, subject, now)
-            if compiled is None:
+        # A clock that was put back finds its earlier limits again.
+        if compiled is None or not compiled[1] <= now < compiled[2]:
+            found = access.compile_subject(self.state, tenant, subject, now)
+            if found is None:
                 return False
-            graph.compiled[subject] = compiled
+            compiled = graph.compiled[subject] = (found.masks, now, found.valid_until)
         actions, other = graph.needs.get(type_, graph.needs_other)
         if namespace is None:
             namespaces: tuple[str, ...] = ()
@@ -142,17 +154,24 @@ class AccessGraph:
         """
         return self._resolve(self.state, self._names.get, tenant, type_, text)
 
-    def resolve_in(self, past: State) -> Callable[[TenantId, str, str], SubjectId | None]:
-        """Answer `resolve` as of another state."""
+    def resolve_in(self, past: State) -> Resolve:
+        """Answer `resolve` as of another state; for one request, since it keeps what it meets."""
 
-        def named(text: str) -> list[ServiceAccountId]:
-            accounts = past.service_accounts.values()
-            return [account.id for account in accounts if account.name == text]
+        @cache
+        def named() -> dict[str, list[ServiceAccountId]]:
+            found: dict[str, list[ServiceAccountId]] = {}
+            for account in past.service_accounts.values():
+                found.setdefault(account.name, []).append(account.id)
+            return found
 
-        return partial(self._resolve, past, named)
+        return partial(self._resolve, past, lambda text: named().get(text))
 
-    def check_in(self, past: State) -> Callable[..., bool]:
-        """Answer `check` as of another state: compiled anew, by the same functions."""
+    def check_in(self, past: State) -> Check:
+        """Answer `check` as of another state: compiled anew, by the same functions.
+
+        For one request, since it keeps what it meets.
+        """
+        compiled = cache(partial(access.compile_subject, past))
 
         def check(
             tenant: TenantId,
@@ -163,14 +182,12 @@ class AccessGraph:
             resource: tuple[str, str] | None,
             now: float,
         ) -> bool:
-            if tenant not in past.tenants:
-                return False
-            compiled = access.compile_subject(past, tenant, subject, now)
-            if compiled is None:
+            found = compiled(tenant, subject, now)
+            if found is None:
                 return False
             needed = access.need(past, tenant, type_, action)
             namespaces = () if namespace is None else ancestors(namespace)
-            return access.evaluate(compiled.masks, needed, namespaces, resource)
+            return access.evaluate(found.masks, needed, namespaces, resource)
 
         return check
 
@@ -210,8 +227,10 @@ class AccessGraph:
         match event:
             case principals.MemberAdded() | principals.MemberRemoved():
                 self._drop_in(event.tenant, event.principal)
-            case principals.TenantAccessGranted() | principals.TenantAccessEnded():
+            case principals.TenantAccessEnded():
                 self._drop_in(event.tenant, event.principal)
+            case groups.GroupDeleted():
+                self._drop_in(event.tenant, event.id)
             case principals.BindingCreated():
                 if event.scope.namespace:
                     self._tenant(event.tenant).learn_namespace(event.scope.namespace)
@@ -228,11 +247,9 @@ class AccessGraph:
                 graph.compiled.clear()
             case tenants.TenantDeleted():
                 self._tenants.pop(event.tenant, None)
-            case users.UserDisabled() | users.UserEnabled() | users.UserDeleted():
-                self._drop_everywhere(before, UserId(event.id))
-            case service_accounts.ServiceAccountDisabled():
+            case users.UserDisabled() | users.UserDeleted():
                 self._drop_everywhere(before, event.id)
-            case service_accounts.ServiceAccountEnabled():
+            case service_accounts.ServiceAccountDisabled():
                 self._drop_everywhere(before, event.id)
             case (
                 service_accounts.ServiceAccountCreated()
@@ -240,8 +257,9 @@ class AccessGraph:
                 | service_accounts.ServiceAccountDeleted()
             ):
                 self._rename(before, event)
-            # What follows changes no answer by itself: a deleted role or group comes with the
-            # ends of its bindings and memberships, and tokens are judged from the state.
+            # What follows changes no answer that is kept: nothing is kept of who has no access or
+            # is disabled, a deleted role comes with the ends of its bindings, and tokens are
+            # judged from the state.
             case (
                 roles.RoleRenamed()
                 | roles.RoleDescribed()
@@ -251,12 +269,13 @@ class AccessGraph:
                 | groups.GroupCreated()
                 | groups.GroupRenamed()
                 | groups.GroupDescribed()
-                | groups.GroupDeleted()
                 | groups.MembershipChanged()
+                | principals.TenantAccessGranted()
                 | principals.TokenRevoked()
                 | principals.InstanceOwnerGranted()
                 | principals.InstanceOwnerRevoked()
                 | service_accounts.ServiceAccountDescribed()
+                | service_accounts.ServiceAccountEnabled()
                 | tenants.LogOpened()
                 | tenants.TenantCreated()
                 | tenants.TenantRenamed()
@@ -266,6 +285,7 @@ class AccessGraph:
                 | tokens.TokenEnabled()
                 | tokens.TokenExtended()
                 | users.UserCreated()
+                | users.UserEnabled()
                 | users.UserEmailChanged()
                 | users.UserRenamed()
                 | users.PasswordSet()

@@ -33,16 +33,18 @@ class Reader(Protocol):
 
 
 class History:
-    """Earlier states of one log; may be asked from any thread, by one at a time."""
+    """Earlier states of one log; may be asked from any thread, and reads for one at a time."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._lock = threading.Lock()
+        # Two locks, because whoever keeps a new head must never wait for a long way back.
+        self._reading = threading.Lock()
+        self._keeping = threading.Lock()
         self._kept: list[State] = [State()]
 
     def keep(self, state: State) -> None:
         """Take note of a new head, and keep it where the last kept one is far enough behind."""
-        with self._lock:
+        with self._keeping:
             if state.position - self._kept[-1].position >= NEAR_POSITIONS:
                 self._kept.append(state)
                 self._thin()
@@ -52,34 +54,50 @@ class History:
 
         Raises what reading the log raises.
         """
-        with self._lock:
-            state = self._nearest(position)
-            if state.position == position:
-                return state
-            draft = Draft(state)
-            for fact in self._facts(state.position, position):
+        state = self._nearest(position)
+        if state.position == position:
+            return state
+        with self._reading:
+            # Whoever read before may have left a mark nearer by.
+            draft = Draft(self._nearest(position))
+            for fact in self._facts(draft.position, position):
                 apply(draft, fact)
                 if draft.position % FAR_POSITIONS == 0 and draft.position < position:
-                    # A long way: leave marks, so that it is long only once.
-                    mark = draft.finish()
-                    insort(self._kept, mark, key=_position)
-                    draft = Draft(mark)
+                    draft = Draft(self._marked(draft.finish()))
             return draft.finish()
 
     def position_at(self, instant: datetime) -> int:
-        """Answer the last position whose event is not later than the instant, 0 for none."""
-        with self._lock:
-            index = bisect_right(self._kept, instant, key=_instant)
-            start = self._kept[max(0, index - 1)]
-            found = start.position
-            for fact in self._facts(start.position, None):
+        """Answer the last position whose event is not later than the instant, 0 for none.
+
+        Raises what reading the log raises.
+        """
+        with self._reading:
+            with self._keeping:
+                index = bisect_right(self._kept, instant, key=_instant)
+                before = self._kept[max(0, index - 1)].position
+                beyond = self._kept[index].position if index < len(self._kept) else None
+            if beyond is not None:
+                between = range(before + 1, beyond)
+                return before + bisect_right(between, instant, key=self._instant_of)
+            for fact in self._facts(before, None):
                 if fact.envelope.at > instant:
                     break
-                found = fact.position
-            return found
+                before = fact.position
+            return before
 
     def _nearest(self, position: int) -> State:
-        return self._kept[bisect_right(self._kept, position, key=_position) - 1]
+        with self._keeping:
+            return self._kept[bisect_right(self._kept, position, key=_position) - 1]
+
+    def _marked(self, state: State) -> State:
+        """Leave a mark on a long way, so that it is long only once."""
+        with self._keeping:
+            insort(self._kept, state, key=_position)
+        return state
+
+    def _instant_of(self, position: int) -> datetime:
+        (record,) = self._reader.read(position - 1, 1)
+        return decode(record).envelope.at
 
     def _facts(self, after: int, last: int | None) -> Iterator[Fact]:
         """Yield the facts that follow `after`, up to and with `last` or to the head."""
@@ -97,9 +115,11 @@ class History:
         oldest = self._kept[-1].position - RECENT_POSITIONS
         kept: list[State] = []
         for state in self._kept:
-            if not kept or state.position > oldest:
-                kept.append(state)
-            elif state.position - kept[-1].position >= FAR_POSITIONS:
+            if (
+                not kept
+                or state.position > oldest
+                or state.position - kept[-1].position >= FAR_POSITIONS
+            ):
                 kept.append(state)
         self._kept = kept
 

@@ -78,6 +78,11 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Answer what is stored."""
         del dialect
+        return self.stored(value)
+
+    @staticmethod
+    def stored(value: datetime | None) -> int | None:
+        """Answer what is stored."""
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
@@ -95,6 +100,11 @@ class Document(TypeDecorator[Any]):
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         """Answer what is stored."""
         del dialect
+        return self.stored(value)
+
+    @staticmethod
+    def stored(value: object) -> str | None:
+        """Answer what is stored."""
         return None if value is None else msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> object:

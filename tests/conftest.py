@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     import pytest
 
+pytest_plugins = ["tests.postgres"]
+
 # Time never decides a test: a slow machine may not make a property fail.
 settings.register_profile(
     "muniment", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]

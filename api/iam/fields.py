@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.errors import FieldFault, InvalidError
 
@@ -17,6 +17,17 @@ T = TypeVar("T")
 # A member that may be absent or null.
 Text = str | None | UnsetType
 Flag = bool | None | UnsetType
+
+
+class AutocompleteRequest(Struct, frozen=True, kw_only=True):
+    """What is to be completed: the objects of these ids come first, then what `q` finds."""
+
+    q: Text = UNSET
+    ids: tuple[str, ...] | UnsetType | None = UNSET
+
+
+class IdsRequest(Struct, frozen=True, kw_only=True):
+    ids: tuple[str, ...] | UnsetType | None = UNSET
 
 
 def text(value: Text) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
@@ -13,13 +13,13 @@ from msgspec import UNSET, Struct, UnsetType
 from api import listing
 from api.call import Call, Done, gives, needs
 from api.iam import fields, principals
-from api.iam.fields import Text
-from api.iam.principals import VIEW_GROUP
+from api.iam.fields import AutocompleteRequest, IdsRequest, Text
+from api.iam.principals import VIEW_GROUP, Name
 from api.list_fields import GROUPS, MEMBERS
 from api.paging import Results
 from api.problems import MalformedError
-from domain import access, commands, groups
-from domain.errors import NotFoundError
+from domain import commands, groups
+from domain.errors import FieldFault, InvalidError
 from domain.groups import (
     AddMember,
     ChangeGroup,
@@ -31,17 +31,19 @@ from domain.groups import (
     RemoveMember,
     ReplaceGroups,
 )
-from domain.ids import BindingId, GroupId, PrincipalId, TenantId, UserId
+from domain.ids import BindingId, GroupId, TenantId, UserId
 from domain.permissions import Permission
-from domain.principals import Level, Membership
+from domain.principals import Level
 from domain.state import State
+from projections.directory import groups as directory
+from projections.directory import memberships
+from projections.directory.memberships import MembershipRow
 from projections.filters import Row
 from projections.pages import Page
 
 LIST: Final = needs(Permission("GROUP", "LIST"))
 READ_LIST: Final = {**LIST, "reads": True}
-AUTOCOMPLETED_MAX: Final = 50
-_MEMBER_ORDERS: Final = frozenset({"id", "username", "name", "type", "created"})
+_MEMBER_ORDERS: Final = memberships.SORTABLE | {"username", "name"}
 
 # Shapes
 
@@ -65,15 +67,6 @@ class MemberRequest(Struct, frozen=True, kw_only=True, rename="camel"):
 
 class GroupsRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     group_ids: tuple[str, ...] | None
-
-
-class AutocompleteRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    q: Text = UNSET
-    ids: tuple[str, ...] | UnsetType | None = UNSET
-
-
-class IdsRequest(Struct, frozen=True, kw_only=True):
-    ids: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class GroupForm(Struct, frozen=True, kw_only=True):
@@ -197,9 +190,7 @@ async def change(
 async def remove(
     tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[bytes]:
-    command = DeleteGroup(
-        tenant=TenantId(tenant), id=GroupId(id), if_unused=call.flag("ifUnused")
-    )
+    command = DeleteGroup(tenant=TenantId(tenant), id=GroupId(id), if_unused=call.flag("ifUnused"))
     return (await call.execute(command, on=id)).empty(status=200)
 
 
@@ -215,13 +206,11 @@ async def remove(
 async def search(
     tenant: FromPath[str], call: NamedDependency[Call]
 ) -> Response[Results[GroupForm]]:
-    asked = listing.asked(call, GROUPS, directory.GROUP_ORDERS)
+    asked = listing.asked(call, GROUPS, directory.SORTABLE)
     found = await listing.ask(
         call, directory.search, call.state.position, TenantId(tenant), asked.where, asked.page
     )
-    rows = [
-        GroupForm(id=row.id, name=row.name, description=row.description) for row in found.rows
-    ]
+    rows = [GroupForm(id=row.id, name=row.name, description=row.description) for row in found.rows]
     return listing.answer(call, asked.page, rows, found.total)
 
 
@@ -236,18 +225,18 @@ async def autocomplete(
     tenant: FromPath[str], data: JSONBody[AutocompleteRequest], call: NamedDependency[Call]
 ) -> Response[tuple[GroupForm, ...]]:
     named = _known(call.state, TenantId(tenant), fields.listed(data.ids) or ())
-    asked = listing.asked(call, GROUPS, directory.GROUP_ORDERS)
+    asked = listing.asked(call, GROUPS, directory.SORTABLE)
     found = await listing.ask(
         call,
         directory.search,
         call.state.position,
         TenantId(tenant),
-        listing.containing(asked.where, fields.text(data.q)),
-        Page(size=AUTOCOMPLETED_MAX),
+        listing.both(asked.where, *listing.containing(fields.text(data.q))),
+        Page(size=listing.AUTOCOMPLETED_MAX),
     )
     matches = (groups.require(call.state, TenantId(tenant), GroupId(row.id)) for row in found.rows)
     both = {group.id: _form(group) for group in (*named, *matches)}
-    return call.answer(tuple(both.values())[:AUTOCOMPLETED_MAX])
+    return call.answer(tuple(both.values())[: listing.AUTOCOMPLETED_MAX])
 
 
 @post(
@@ -283,18 +272,36 @@ async def members(
 ) -> Response[Results[Member]]:
     groups.require(call.state, TenantId(tenant), GroupId(id))
     asked = listing.asked(call, MEMBERS, _MEMBER_ORDERS)
-    at = listing.moment(call)
-    held = [
-        one
-        for one in (call.state.members.get(GroupId(id)) or {}).values()
-        if not access.is_over(one.expires_at, at)
+    position, at = call.state.position, listing.moment(call)
+    group = TenantId(tenant), GroupId(id), at
+    held = await listing.ask(call, memberships.everyone_of_group, position, *group)
+    joined: dict[str, datetime] = {}
+    if asked.names("created"):
+        joined = await listing.ask(call, memberships.joined_of_group, position, *group)
+    names = await principals.names(call, call.state, (row.principal for row in held))
+    rows = [(row, names[row.principal], joined.get(row.principal)) for row in held]
+    found, total = await listing.pick(rows, asked, _value, "username")
+    others = principals.may(call, VIEW_GROUP)
+    shown = [
+        _member(call.state, TenantId(tenant), GroupId(id), name, at, others=others)[0]
+        for _, name, _ in found
     ]
-    names = await principals.names(call, call.state, (one.principal for one in held))
-    rows = [(one, names[one.principal]) for one in held]
-    found, total = await listing.pick(rows, asked, lambda row: _value(call.state, *row), "username")
-    sees_others = principals.may(call, VIEW_GROUP)
-    shown = [_member(call.state, one, name, at, sees_others=sees_others) for one, name in found]
     return listing.answer(call, asked.page, shown, total)
+
+
+def _value(row: tuple[MembershipRow, Name, datetime | None]) -> Row:
+    held, name, joined = row
+    return principals.value_of(
+        {
+            "q": (name.username, name.display_name, name.id),
+            "id": name.id,
+            "username": name.username,
+            "name": name.display_name,
+            "type": name.type,
+            "created": joined,
+            "updated": held.updated,
+        }
+    )
 
 
 @put(
@@ -333,9 +340,7 @@ async def add_member(
 async def remove_member(
     tenant: FromPath[str], id: FromPath[str], user_id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[Member]:
-    command = RemoveMember(
-        tenant=TenantId(tenant), group=GroupId(id), principal=UserId(user_id)
-    )
+    command = RemoveMember(tenant=TenantId(tenant), group=GroupId(id), principal=UserId(user_id))
     return await _shown(call, await call.execute(command, on=user_id), command)
 
 
@@ -359,12 +364,13 @@ async def change_membership(
 
 def _level(text: str | None) -> Level:
     if text is None:
-        raise MalformedError("query.malformed", "the parameter membership is missing")
+        raise MalformedError("query.invalid", "the parameter membership is missing")
     if text == "OWNER":
         return "OWNER"
     if text == "MEMBER":
         return "MEMBER"
-    raise fields.refused("membership", "must be OWNER or MEMBER")
+    fault = FieldFault("membership", "must be OWNER or MEMBER", "field.invalid")
+    raise InvalidError("field.invalid", "membership must be OWNER or MEMBER", fields=(fault,))
 
 
 @put(
@@ -379,7 +385,7 @@ async def replace(
     id: FromPath[str],
     data: JSONBody[GroupsRequest],
     call: NamedDependency[Call],
-) -> Response[bytes]:
+) -> Response[None]:
     command = ReplaceGroups(
         tenant=TenantId(tenant),
         principal=UserId(id),
@@ -392,12 +398,62 @@ async def _shown(
     call: Call, done: Done, command: AddMember | RemoveMember | ChangeMembership
 ) -> Response[Member]:
     """Answer the member as the command left it."""
-    sees_others = principals.may(call, VIEW_GROUP)
+    others = principals.may(call, VIEW_GROUP)
 
     async def view(state: State) -> tuple[Member, int]:
         name = await principals.name(call, state, command.principal)
         at = listing.moment(call, state)
-        this = (state.members.get(command.group) or {}).get(command.principal)
-        ...
+        return _member(state, command.tenant, command.group, name, at, others=others)
 
     return await done.show_named(view)
+
+
+def _member(
+    state: State, tenant: TenantId, group: GroupId, name: Name, at: datetime, *, others: bool
+) -> tuple[Member, int]:
+    """Answer one principal as a member, and the last change of all that is shown.
+
+    After the removal from `group` it is shown with what is left; `others` tells whether the
+    caller may view groups besides this one.
+    """
+    held = [
+        one
+        for one in principals.held(state, tenant, UserId(name.id), at)
+        if others or one.group == group
+    ]
+    held.sort(key=lambda one: one.group != group)
+    changes = [commands.changed_at(state, name.id) or 0]
+    for one in held:
+        changes += (one.changed, state.groups[one.group].changed)
+    member = Member(
+        id=name.id,
+        username=name.username,
+        display_name=name.display_name,
+        groups=tuple(
+            MemberGroup(
+                id=one.group,
+                name=state.groups[one.group].name,
+                membership=one.level,
+                not_before=one.not_before,
+                expires_at=one.expires_at,
+            )
+            for one in held
+        ),
+    )
+    return member, max(changes)
+
+
+ROUTES: Final[list[Any]] = [
+    create,
+    show,
+    change,
+    remove,
+    search,
+    autocomplete,
+    by_ids,
+    members,
+    add_member,
+    remove_member,
+    change_membership,
+    replace,
+]

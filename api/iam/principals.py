@@ -9,10 +9,9 @@ from typing import Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from api.call import Call
-from api.listing import moment
 from domain import access, commands, tokens
 from domain.errors import NotFoundError
-from domain.ids import CommandId, PrincipalId, SubjectId, TenantId
+from domain.ids import CommandId, PrincipalId, ServiceAccountId, SubjectId, TenantId
 from domain.permissions import Permission
 from domain.principals import Membership
 from domain.service_accounts import ServiceAccount
@@ -74,9 +73,7 @@ def may(call: Call, permission: Permission) -> bool:
 # Names
 
 
-async def names(
-    call: Call, state: State, principals: Iterable[SubjectId]
-) -> dict[SubjectId, Name]:
+async def names(call: Call, state: State, principals: Iterable[SubjectId]) -> dict[SubjectId, Name]:
     """Answer how each of the principals is called; one that does not exist is left out."""
     found: dict[SubjectId, Name] = {}
     people: list[User] = []
@@ -121,9 +118,7 @@ def group_names(
 ) -> tuple[GroupName, ...]:
     """Answer the groups of a principal in a tenant."""
     memberships = held(state, tenant, principal, at)
-    return tuple(
-        GroupName(id=one.group, name=state.groups[one.group].name) for one in memberships
-    )
+    return tuple(GroupName(id=one.group, name=state.groups[one.group].name) for one in memberships)
 
 
 def auths(
@@ -139,14 +134,13 @@ def auths(
     return tuple(
         Auth(name=token.name, type="API_TOKEN")
         for token in sorted(issued, key=lambda token: (token.name, token.id))
-        if tokens.refusal(token, at) is None
-        and (tenant is UNSET or access.works_in(token, tenant))
+        if tokens.refusal(token, at) is None and (tenant is UNSET or access.works_in(token, tenant))
     )
 
 
-def account_row(call: Call, state: State, tenant: TenantId, account: ServiceAccount) -> AccessRow:
+def account_row(state: State, tenant: TenantId, id_: ServiceAccountId, at: datetime) -> AccessRow:
     """Answer a service account as a row of a tenant's list."""
-    at = moment(call)
+    account = state.service_accounts[id_]
     return AccessRow(
         id=account.id,
         username=account.name,

@@ -10,9 +10,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Struct, UnsetType
 
+from api import listing
 from api.call import OWNER, Call, gives, needs
-from api.iam import fields
+from api.iam import fields, principals
 from api.iam.fields import Flag, Text
+from api.iam.principals import AccessRow
+from api.list_fields import SERVICE_ACCOUNTS
+from api.paging import Results
 from domain import access, commands, service_accounts
 from domain.ids import GroupId, ServiceAccountId, TenantId
 from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
@@ -26,8 +30,10 @@ from domain.service_accounts import (
     ServiceAccountCreated,
 )
 from domain.state import State
+from projections.directory import service_accounts as directory
 
 READ: Final = needs(Permission("SERVICE_ACCOUNT", "VIEW"))
+LIST: Final = needs(Permission("SERVICE_ACCOUNT", "LIST"))
 
 # Shapes
 
@@ -170,6 +176,24 @@ async def create_in_tenant(
 
 
 @get(
+    "/{tenant:str}/service-accounts",
+    opt=LIST,
+    operation_id="listServiceAccounts",
+    summary="List the service accounts with access to a tenant",
+)
+async def list_in_tenant(
+    tenant: FromPath[str], call: NamedDependency[Call]
+) -> Response[Results[AccessRow]]:
+    asked = listing.asked(call, SERVICE_ACCOUNTS, directory.SORTABLE)
+    found = await listing.ask(
+        call, directory.of_tenant, call.state.position, TenantId(tenant), asked.where, asked.page
+    )
+    at = listing.moment(call)
+    rows = [principals.account_row(call.state, TenantId(tenant), row.id, at) for row in found.rows]
+    return listing.answer(call, asked.page, rows, found.total)
+
+
+@get(
     "/{tenant:str}/service-accounts/{id:str}",
     opt=READ,
     operation_id="getServiceAccount",
@@ -280,6 +304,23 @@ async def create_in_installation(
 
 
 @get(
+    "/service-accounts",
+    opt=OWNER,
+    operation_id="listInstanceServiceAccounts",
+    summary="List all service accounts with their tenants",
+)
+async def list_in_installation(
+    call: NamedDependency[Call],
+) -> Response[Results[InstanceForm]]:
+    asked = listing.asked(call, SERVICE_ACCOUNTS, directory.SORTABLE)
+    found = await listing.ask(
+        call, directory.of_installation, call.state.position, asked.where, asked.page
+    )
+    rows = [instance_form(call.state, row.id)[0] for row in found.rows]
+    return listing.answer(call, asked.page, rows, found.total)
+
+
+@get(
     "/service-accounts/{id:str}",
     opt=OWNER,
     operation_id="getInstanceServiceAccount",
@@ -315,7 +356,7 @@ async def change_in_installation(
     operation_id="deleteInstanceServiceAccount",
     summary="Delete a service account everywhere",
 )
-async def delete_in_installation(id: FromPath[str], call: NamedDependency[Call]) -> Response[bytes]:
+async def delete_in_installation(id: FromPath[str], call: NamedDependency[Call]) -> Response[None]:
     command = DeleteServiceAccount(id=ServiceAccountId(id))
     return (await call.execute(command, on=id)).empty()
 
@@ -366,12 +407,14 @@ async def enable_in_installation(
 
 ROUTES: Final[list[Any]] = [
     create_in_tenant,
+    list_in_tenant,
     show_in_tenant,
     change_in_tenant,
     delete_in_tenant,
     disable_in_tenant,
     enable_in_tenant,
     create_in_installation,
+    list_in_installation,
     show_in_installation,
     change_in_installation,
     delete_in_installation,

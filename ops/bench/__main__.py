@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ops.bench import append, command_costs, replay
+from ops.bench import append, check, command_costs, replay, start
 from ops.bench.report import Options, Report, environment, lines, table
 
 
@@ -26,7 +26,9 @@ class Benchmark(Struct, frozen=True):
 BENCHMARKS: Final = {
     "append": Benchmark(append.run, "durable appends beside the bare driver"),
     "replay": Benchmark(replay.run, "1,000,000 events read and decoded beside bare SQL", (10,)),
+    "start": Benchmark(start.run, "a start by replay of 1,000,000 events, by snapshot", (10,)),
     "commands": Benchmark(command_costs.run, "processor time a command beside its rules"),
+    "check": Benchmark(check.run, "a check in the process beside the bare mask loop", (10,)),
 }
 
 

@@ -52,6 +52,7 @@ SEED: Final = 7
 ACCOUNTS_AT_ONE: Final = 10_000
 EVENTS_AT_TEN: Final = 1_000_000
 QUESTIONS_MAX: Final = 1_000_000
+TOKENS_MAX: Final = 10_000
 
 LOG_ID: Final = "6f1d9a52-0c7e-4b0e-9a56-7f0c2b9d4e11"
 # The benchmarks' "now": spans of the rich shape lie around it.
@@ -237,7 +238,7 @@ def make_world(scale: float, seed: int = SEED, *, rich: bool = False) -> World:
         groups=groups,
         members=tuple(_members(maker, principals, groups)),
         bindings=tuple(_bindings(maker, principals, groups, roles, (teams, applications))),
-        tokens=tuple(maker.token(account.id) for account in accounts),
+        tokens=tuple(maker.token(account.id) for account in accounts[:TOKENS_MAX]),
     )
 
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import UNSET, Struct
-from sqlalchemy import BigInteger, Column, Connection, Index, or_
+from sqlalchemy import BigInteger, Column, Connection, Index, or_, select
 
-from domain.ids import GroupId, PrincipalId, TenantId
+from domain.ids import GroupId, PrincipalId, TenantId, UserId
 from domain.principals import Level
 from projections import entries
 from projections.directory import temporal
@@ -61,7 +61,7 @@ _TABLE: Final = temporal.temporal_table(
 
 
 def _read(facts: Facts, key: Key) -> Values | None:
-    group, principal = GroupId(key[0]), PrincipalId(key[1])
+    group, principal = GroupId(key[0]), UserId(key[1])
     members = facts.members.get(group)
     held = None if members is None else members.get(principal)
     if held is None:
@@ -130,6 +130,15 @@ def everyone_of_group(
     """Answer all members of a group in the order of joining, at most 100,000."""
     statement = temporal.selection(VIEW, position).where(*_members(tenant, group, now))
     return temporal.rows(connection, VIEW, statement.order_by(_TABLE.c.ordinal))
+
+
+def joined_of_group(
+    connection: Connection, position: int, tenant: TenantId, group: GroupId, now: datetime
+) -> dict[str, datetime]:
+    """Answer since when each member of a group has been in it, by the members' ids."""
+    held = temporal.alive(_TABLE, position)
+    statement = select(_TABLE.c.principal, _CREATED).where(held, *_members(tenant, group, now))
+    return dict(connection.execute(statement).tuples().all())
 
 
 def of_principals(

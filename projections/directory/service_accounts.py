@@ -55,9 +55,7 @@ _TABLE: Final = temporal.temporal_table(
 def _read(facts: Facts, key: Key) -> Values | None:
     tenant, id_ = TenantId(key[0]), ServiceAccountId(key[1])
     account = facts.service_accounts.get(id_)
-    if account is None or (
-        tenant != INSTALLATION and tenant not in facts.access.get(id_, ())
-    ):
+    if account is None or (tenant != INSTALLATION and tenant not in facts.access.get(id_, ())):
         return None
     return {
         "name": account.name,

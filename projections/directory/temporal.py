@@ -101,14 +101,15 @@ def record(changes: Batch, draft: Draft, touched: Touched) -> None:
     if after == before:
         return
     position = draft.position
+    keys = dict(zip(view.key, key, strict=True))
     if before is not None:
-        changes.close(view.table, view.key, key, position)
+        changes.close(view.table, keys, key, position)
     if after is not None:
-        row = {**after, **dict(zip(view.key, key, strict=True)), "updated": draft.at}
-        changes.open(view.table, key, position, row)
+        changes.open(view.table, key, position, {**after, **keys, "updated": draft.at})
     if view.scope is not None and (before is None or after is None):
-        scope = dict(zip(view.key, key, strict=True), **(after or before or {})).get(view.scope, "")
-        changes.count(view.table, scope, (after is not None) - (before is not None), position)
+        held = {**(after or before or {}), **keys}
+        change = (after is not None) - (before is not None)
+        changes.count(view.table, held.get(view.scope, INSTALLATION), change, position)
 
 
 # Asking
@@ -133,7 +134,8 @@ def rows(connection: Connection, view: View[R], statement: Select[Any]) -> tuple
 
 def selection(view: View[Any], position: int) -> Select[Any]:
     """Answer the statement for all rows of a view that held at a position."""
-    columns = [view.table.c[field] for field in view.row.__struct_fields__]
+    fields: tuple[str, ...] = view.row.__struct_fields__
+    columns: list[ColumnElement[Any]] = [view.table.c[field] for field in fields]
     return select(*columns).where(alive(view.table, position))
 
 

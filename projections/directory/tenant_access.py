@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 from sqlalchemy import Column, Connection, Index
 
-from domain.ids import PrincipalId, TenantId
+from domain.ids import PrincipalId, TenantId, UserId
 from projections.directory import temporal
 from projections.directory.temporal import View
 from projections.views import TEXT, Instant, Key, Values, versioned
@@ -38,7 +38,7 @@ _TABLE: Final = temporal.temporal_table(
 
 
 def _read(facts: Facts, key: Key) -> Values | None:
-    tenant, principal = TenantId(key[0]), PrincipalId(key[1])
+    tenant, principal = TenantId(key[0]), UserId(key[1])
     tenants = facts.access.get(principal)
     created = None if tenants is None else tenants.get(tenant)
     if created is None:
@@ -47,9 +47,7 @@ def _read(facts: Facts, key: Key) -> Values | None:
     return {"type": "SERVICE_ACCOUNT" if is_program else "STANDARD", "created": created}
 
 
-VIEW: Final = View(
-    table=_TABLE, key=("tenant", "principal"), read=_read, row=AccessRow, scope=None
-)
+VIEW: Final = View(table=_TABLE, key=("tenant", "principal"), read=_read, row=AccessRow, scope=None)
 
 
 def users_of_tenant(

@@ -80,13 +80,9 @@ def search(
     connection: Connection, position: int, node: Node | None, page: Page
 ) -> Shown[TenantRow]:
     """Answer a page of all tenants; by name, unless sorted otherwise."""
-    return temporal.search(
-        connection, _SEARCH, position, (), node, page, counted=INSTALLATION
-    )
+    return temporal.search(connection, _SEARCH, position, (), node, page, counted=INSTALLATION)
 
 
-def by_ids(
-    connection: Connection, position: int, ids: Iterable[TenantId]
-) -> tuple[TenantRow, ...]:
+def by_ids(connection: Connection, position: int, ids: Iterable[TenantId]) -> tuple[TenantRow, ...]:
     """Answer the tenants of these ids, in no order; unknown and deleted ones are left out."""
     return temporal.among(connection, VIEW, position, "id", ids)

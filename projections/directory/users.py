@@ -72,8 +72,6 @@ def everyone(connection: Connection, position: int) -> tuple[UserRow, ...]:
     return temporal.rows(connection, VIEW, statement)
 
 
-def by_ids(
-    connection: Connection, position: int, ids: Iterable[UserId]
-) -> tuple[UserRow, ...]:
+def by_ids(connection: Connection, position: int, ids: Iterable[UserId]) -> tuple[UserRow, ...]:
     """Answer the users of these ids, in no order; unknown ids are left out."""
     return temporal.among(connection, VIEW, position, "id", ids)

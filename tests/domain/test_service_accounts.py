@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
-from msgspec import UNSET
+
 from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TokenId
 from domain.access import Narrowing
 from domain.permissions import from_lists

@@ -151,6 +151,7 @@ def test_an_ordinary_request_is_answered(port: int) -> None:
         (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400, "request.malformed"),
         (b"GET / HTTP/1.1\r\nHost: x\x00\r\n\r\n", 400, "request.malformed"),
         (b"GET http://evil/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "route.malformed_path"),
+        (b"GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", 400, "route.malformed_path"),
         (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400, "route.malformed_path"),
         (b"CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "route.malformed_path"),
         (b"GET /" + b"a" * 8_192 + b" HTTP/1.1\r\n", 414, "target.too_long"),
@@ -335,6 +336,8 @@ def test_too_many_connections_are_refused_and_the_place_comes_back() -> None:
             answer = talk(number)
             assert told(answer) == (status, "connection.too_many")
             assert b"\r\nretry-after: 1" in answer
+            held[0].sendall(CLOSING)
+            assert drain(held[0]).startswith(b"HTTP/1.1 200 OK")
             for connection in held:
                 connection.close()
             time.sleep(0.1)

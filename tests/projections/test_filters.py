@@ -28,7 +28,7 @@ from projections.filters import (
     pattern,
     prepare,
 )
-from tests.postgres import Database
+from tests.postgres import create_database, drop_database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -210,10 +210,11 @@ def test_sqlite_and_the_evaluator_agree(node: Node, rows: list[Held]) -> None:
     assert found_by_rows(node, rows) == found_by_sql(node, rows)
 
 
-def test_postgresql_and_the_evaluator_agree(postgres_database: Database) -> None:
+def test_postgresql_and_the_evaluator_agree() -> None:
     """The same on the other database, for letters that every locale knows (security 2.12)."""
+    database = create_database(migrated=False)
     engine = sa.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(postgres_database.owner_url)
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(database.owner_url)
     )
     with engine.begin() as connection:
         ROWS.metadata.create_all(connection)
@@ -225,6 +226,7 @@ def test_postgresql_and_the_evaluator_agree(postgres_database: Database) -> None
 
     agree()
     engine.dispose()
+    drop_database(database)
 
 
 def test_a_disagreement_would_be_seen() -> None:

@@ -1,0 +1,158 @@
+"""How do passwords and personal data come into a command, and when do their keys end?
+
+One key seals a person's e-mail and names, and one each password (design 3). A key is made before
+the command that needs it, so it is taken back when the command comes to nothing; and the key of a
+password that was replaced is destroyed in every process that reads of it (security 3.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET, UnsetType
+
+from api.problems import UnavailableError
+from domain import commands
+from domain.errors import DomainError, FieldFault, InvalidError
+from domain.events import Event, Fact
+from domain.ids import UserId
+from domain.principals import InstanceOwnerGranted, InstanceOwnerRevoked
+from domain.sealed import KeyId, Sealed, Secret
+from domain.state import State
+from domain.users import PasswordRehashed, PasswordSet, User, UserDeleted, UserDisabled
+
+if TYPE_CHECKING:
+    from api.service import Outcome, Service
+
+# With these the command has not been begun; after any other its events may be in the log.
+_NOT_BEGUN: Final = frozenset({"writer.busy", "writer.stopping"})
+
+_log = logging.getLogger("muniment.credentials")
+
+
+class Sealer:
+    """Seals the fields of one command about one user, and gives the command."""
+
+    def __init__(self, service: Service, context: commands.Context, user: UserId) -> None:
+        self._service = service
+        self._context = context
+        self._user = user
+        self._made: set[KeyId] = set()
+
+    async def person(
+        self, fields: Mapping[str, str], key: KeyId | None = None
+    ) -> dict[str, Sealed]:
+        """Seal a person's `email`, `first_name`, `last_name` under its key, or under a new one."""
+        values = {name: Secret(value) for name, value in fields.items()}
+        return await self._seal(values, key) if values else {}
+
+    async def password(self, hashed: Secret) -> Sealed:
+        """Seal the hash of a password under a key of its own."""
+        return (await self._seal({"password": hashed}, None))["password"]
+
+    async def execute(self, command: commands.Command) -> Outcome:
+        """Give the command; new keys that stand in none of its events are destroyed."""
+        try:
+            outcome = await self._service.execute(command, self._context)
+        except DomainError:
+            await self._destroy(self._made)
+            raise
+        except UnavailableError as error:
+            if error.code in _NOT_BEGUN:
+                await self._destroy(self._made)
+            raise
+        events = () if outcome.replayed else outcome.events
+        await self._destroy(self._made.difference(_keys_in(events)))
+        return outcome
+
+    async def _seal(self, values: Mapping[str, Secret], key: KeyId | None) -> dict[str, Sealed]:
+        vault, user = self._service.vault, self._user
+
+        def sealed() -> tuple[KeyId, dict[str, Sealed]]:
+            found = vault.create_key(user) if key is None else key
+            command_id = self._context.command_id
+            return found, {
+                name: vault.seal(found, value, command_id=command_id, subject=user, field=name)
+                for name, value in values.items()
+            }
+
+        used, fields = await asyncio.to_thread(sealed)
+        if key is None:
+            self._made.add(used)
+        return fields
+
+    async def _destroy(self, keys: set[KeyId]) -> None:
+        if keys:
+            await asyncio.to_thread(self._service.vault.destroy, *keys)
+
+
+def _keys_in(events: Iterable[Event]) -> Iterator[KeyId]:
+    for event in events:
+        for name in event.__struct_fields__:
+            value = getattr(event, name)
+            if isinstance(value, Sealed):
+                yield value.key
+
+
+def judge_password(
+    service: Service, password: Secret, own_words: Iterable[str], path: str = "password"
+) -> None:
+    """Refuse a new password that is no good: InvalidError naming every reason at `path`."""
+    faults = service.passwords.faults(password, own_words)
+    if faults:
+        raise InvalidError(
+            "user.invalid",
+            "; ".join(f"{path} {fault}" for fault in faults),
+            fields=tuple(FieldFault(path, fault, "password.refused") for fault in faults),
+        )
+
+
+def stored_hash(service: Service, user: User | None) -> str | None:
+    """Answer the hash of a user's password, None for nobody and for one who cannot sign in.
+
+    It reads the vault, so it is not for the event loop.
+    """
+    if user is None or not user.enabled or user.password is UNSET:
+        return None
+    opened = service.vault.open(user.password, subject=user.id, field="password")
+    return opened if isinstance(opened, str) else None
+
+
+def retire(service: Service, before: State, facts: Iterable[Fact]) -> None:
+    """Take note of new events in the event loop: no old password is remembered or can be opened.
+
+    `before` is the state that the facts follow. What they replaced is destroyed off the loop.
+    """
+    replaced: dict[UserId, Sealed | UnsetType] = {}
+    ended: list[KeyId] = []
+    for fact in facts:
+        event = fact.envelope.event
+        match event:
+            case PasswordSet() | PasswordRehashed() | UserDeleted():
+                known = before.users.get(event.id)
+                first = known.password if known else UNSET
+                old = replaced.get(event.id, first)
+                if old is not UNSET:
+                    ended.append(old.key)
+                replaced[event.id] = UNSET if isinstance(event, UserDeleted) else event.password
+                service.passwords.forget(event.id)
+            case UserDisabled():
+                service.passwords.forget(event.id)
+            case InstanceOwnerGranted() | InstanceOwnerRevoked():
+                service.passwords.forget(UserId(event.principal))
+            case _:
+                pass
+    if ended:
+        loop = asyncio.get_running_loop()
+        destroyed = loop.run_in_executor(None, partial(service.vault.destroy, *ended))
+        destroyed.add_done_callback(_note)
+
+
+def _note(destroyed: asyncio.Future[None]) -> None:
+    if not destroyed.cancelled() and destroyed.exception() is not None:
+        # It is tried again at the next start.
+        _log.error("the keys of old passwords could not be destroyed")

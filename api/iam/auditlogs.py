@@ -1,0 +1,331 @@
+"""How is the audit trail searched, compared and exported over HTTP? (kestra-iam 6.8)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from litestar.response import Stream
+from msgspec import UNSET, Struct, UnsetType
+
+from api import listing
+from api.call import ACCESS, OWNER, POSITION_HEADER, Call, needs
+from api.iam import audit_items, fields, principals
+from api.iam.audit_items import Difference, HistoryEntry, Item
+from api.iam.fields import Text
+from api.list_fields import EVENTS
+from api.paging import Results, read_filters
+from api.problems import MalformedError
+from api.query import Query
+from domain.errors import ForbiddenError, NotFoundError, Requirement
+from domain.ids import TenantId
+from domain.permissions import Permission
+from projections import audit
+from projections.audit import EVERYWHERE, Scope
+from projections.entries import Entry
+from projections.filters import Node
+from projections.pages import Page
+
+LIST: Final = needs(Permission("AUDITLOG", "LIST"))
+READ_LIST: Final = {**LIST, "reads": True}
+EXPORT: Final = needs(Permission("AUDITLOG", "EXPORT"))
+
+FOUND_MAX: Final = 10
+
+_ID: Final = re.compile(r"e([1-9][0-9]{0,17})\Z")
+_VIEW: Final = Permission("AUDITLOG", "VIEW")
+
+# The types that entries are about, and the permissions of which any one lets them be seen.
+_VIEWS: Final[dict[str, tuple[Permission, ...]]] = {
+    "SERVICE_ACCOUNT": (Permission("SERVICE_ACCOUNT", "VIEW"),),
+    "USER": (Permission("USER", "VIEW"),),
+    "TENANT_ACCESS": (Permission("USER", "VIEW"), Permission("TENANT_ACCESS", "VIEW")),
+    "GROUP": (Permission("GROUP", "VIEW"),),
+    "ROLE": (Permission("ROLE", "VIEW"),),
+    "BINDING": (Permission("BINDING", "VIEW"),),
+}
+
+# The export's own parameters beside `filters`, and the filters that they mean.
+_PARAMETERS: Final = {
+    "q": "filters[q][EQUALS]",
+    "namespace": "filters[namespace][EQUALS]",
+    "flowId": "filters[flowId][EQUALS]",
+    "executionId": "filters[executionId][EQUALS]",
+    "userId": "filters[userId][EQUALS]",
+    "id": "filters[id][EQUALS]",
+    "resources": "filters[resources][IN]",
+    "type": "filters[type][IN]",
+    "startDate": "filters[startDate][GREATER_THAN_OR_EQUAL_TO]",
+    "endDate": "filters[endDate][LESS_THAN_OR_EQUAL_TO]",
+}
+
+# Requests
+
+
+class FindRequest(Struct, frozen=True, kw_only=True):
+    resource: Text = UNSET
+    type: Text = UNSET
+    detail: dict[str, str | None] | UnsetType | None = UNSET
+
+
+class Finding(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The newest match by itself, as some clients want it, and the ten newest in a list."""
+
+    audit_log: audit_items.AuditLog | UnsetType = UNSET
+    user: audit_items.Actor | UnsetType = UNSET
+    results: tuple[Item, ...]
+    total: int
+
+
+def _flat(call: Call) -> Query:
+    """Answer the export's own parameters in the form of filters; "" counts as absent."""
+    found = [
+        (_PARAMETERS[name], value) for name, value in call.query if value and name in _PARAMETERS
+    ]
+    for name, value in _details(call.parameter("details") or ""):
+        found.append((f"filters[details][EQUALS][{name}]", value))
+    return tuple(found)
+
+
+def _details(text: str) -> list[tuple[str, str]]:
+    """Read `details`: a JSON object, as kestrapy spells a map, or `name:value,…`."""
+    if not text:
+        return []
+    if text.startswith("{"):
+        try:
+            return [*msgspec.json.decode(text, type=dict[str, str]).items()]
+        except msgspec.MsgspecError:
+            raise MalformedError("query.invalid", "details must map names to texts") from None
+    pairs = [part.partition(":") for part in text.split(",")]
+    if not all(name and colon for name, colon, _ in pairs):
+        raise MalformedError("query.invalid", "details must be name:value, joined by commas")
+    return [(name, value) for name, _, value in pairs]
+
+
+# Search
+
+
+@get(
+    "/{tenant:str}/auditlogs/search",
+    opt=LIST,
+    operation_id="searchAuditLogs",
+    summary="List the events of a tenant, newest first",
+)
+async def search(tenant: FromPath[str], call: NamedDependency[Call]) -> Response[Results[Item]]:
+    return await _search(call, TenantId(tenant))
+
+
+@get(
+    "/auditlogs/search",
+    opt=OWNER,
+    operation_id="searchAllAuditLogs",
+    summary="List all events, newest first",
+)
+async def search_everywhere(call: NamedDependency[Call]) -> Response[Results[Item]]:
+    return await _search(call, EVERYWHERE)
+
+
+async def _search(call: Call, scope: Scope) -> Response[Results[Item]]:
+    asked = listing.asked(call, EVENTS, audit.SORTABLE)
+    found = await listing.ask(
+        call, audit.search, call.state.position, scope, asked.where, asked.page
+    )
+    return listing.answer(call, asked.page, await _items(call, found.entries), found.total)
+
+
+async def _items(call: Call, entries: tuple[Entry, ...]) -> tuple[Item, ...]:
+    actors = await audit_items.actors(call, entries)
+    return tuple(audit_items.item(entry, actors) for entry in entries)
+
+
+@post(
+    "/{tenant:str}/auditlogs/find",
+    status_code=200,
+    opt=READ_LIST,
+    operation_id="findAuditLog",
+    summary="Find the newest events about an object",
+)
+async def find(
+    tenant: FromPath[str], data: JSONBody[FindRequest], call: NamedDependency[Call]
+) -> Response[Finding]:
+    details = fields.given(data.detail) or {}
+    wanted = [
+        *([listing.equals("resources", data.resource)] if data.resource else []),
+        *([listing.equals("type", data.type)] if data.type else []),
+        *(listing.member(name, value) for name, value in details.items() if value is not None),
+    ]
+    found = await listing.ask(
+        call,
+        audit.search,
+        call.state.position,
+        TenantId(tenant),
+        listing.both(None, *wanted),
+        Page(size=FOUND_MAX),
+    )
+    items = await _items(call, found.entries)
+    if not items:
+        return call.answer(Finding(results=(), total=0))
+    newest = items[0]
+    return call.answer(
+        Finding(audit_log=newest.audit_log, user=newest.user, results=items, total=found.total)
+    )
+
+
+# Export
+
+
+@get(
+    "/{tenant:str}/auditlogs/export",
+    opt=EXPORT,
+    operation_id="exportAuditLogs",
+    summary="Stream the events of a tenant as CSV, oldest first",
+)
+async def export(tenant: FromPath[str], call: NamedDependency[Call]) -> Stream:
+    return await _export(call, TenantId(tenant), tenant)
+
+
+@get(
+    "/auditlogs/export",
+    opt=OWNER,
+    operation_id="exportAllAuditLogs",
+    summary="Stream all events as CSV, oldest first",
+)
+async def export_everywhere(call: NamedDependency[Call]) -> Stream:
+    return await _export(call, EVERYWHERE, "all")
+
+
+async def _export(call: Call, scope: Scope, name: str) -> Stream:
+    where = _export_filter(call)
+    position = call.state.position
+    await call.service.reach_views(position)
+    entries = audit.stream(call.service.views, position, scope, where)
+    return Stream(
+        audit_items.csv_lines(call, entries),
+        media_type="text/csv; charset=utf-8",
+        headers={
+            POSITION_HEADER: str(position),
+            "Content-Disposition": f'attachment; filename="auditlogs-{name}-{position}.csv"',
+        },
+    )
+
+
+def _export_filter(call: Call) -> Node | None:
+    query = (*call.query, *_flat(call))
+    return read_filters(query, EVENTS, call.service.inputs.now())
+
+
+# One object
+
+
+@get(
+    "/{tenant:str}/auditlogs/{id:str}/diff",
+    opt=ACCESS,
+    operation_id="diffAuditLog",
+    summary="Show an object before and after an event",
+)
+async def diff(
+    tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
+) -> Response[Difference]:
+    _require_any_view(call)
+    return await _diff(call, TenantId(tenant), id)
+
+
+@get(
+    "/auditlogs/{id:str}/diff",
+    opt=OWNER,
+    operation_id="diffAnyAuditLog",
+    summary="Show an object before and after any event",
+)
+async def diff_everywhere(id: FromPath[str], call: NamedDependency[Call]) -> Response[Difference]:
+    return await _diff(call, EVERYWHERE, id)
+
+
+async def _diff(call: Call, scope: Scope, id_: str) -> Response[Difference]:
+    entry = await _entry(call, scope, id_)
+    before = entry.before
+    previous = call.parameter("previousId")
+    if previous:
+        earlier = await _entry(call, scope, previous)
+        if _object(earlier) != _object(entry):
+            raise _unknown(previous)
+        before = earlier.after
+    body = Difference(before=audit.as_text(before), after=audit.as_text(entry.after))
+    return call.entity(body, entry.position)
+
+
+async def _entry(call: Call, scope: Scope, id_: str) -> Entry:
+    """Answer the entry of this id, if there is one and the caller may see its object."""
+    found = _ID.match(id_)
+    if found is None:
+        raise _unknown(id_)
+    entry = await listing.ask(call, audit.entry, call.state.position, scope, int(found[1]))
+    if entry is None or not (scope is EVERYWHERE or _may_see(call, entry.resource)):
+        raise _unknown(id_)
+    return entry
+
+
+def _object(entry: Entry) -> tuple[str | None, ...]:
+    """Answer what an entry is about: memberships and tokens are objects of their own."""
+    return entry.resource, entry.object_id, entry.user_id, entry.token_id
+
+
+def _unknown(id_: str) -> NotFoundError:
+    return NotFoundError("auditlog.unknown", f"no event {id_}")
+
+
+@get(
+    "/{tenant:str}/auditlogs/history/{detail_id:str}",
+    opt=ACCESS,
+    operation_id="getAuditLogHistory",
+    summary="The events about one object, newest first",
+)
+async def history(
+    tenant: FromPath[str], detail_id: FromPath[str], call: NamedDependency[Call]
+) -> Response[tuple[HistoryEntry, ...]]:
+    _require_any_view(call)
+    found = await listing.ask(call, audit.history, call.state.position, TenantId(tenant), detail_id)
+    seen = tuple(entry for entry in found if _may_see(call, entry.resource))
+    actors = await audit_items.actors(call, seen)
+    return call.answer(
+        tuple(
+            HistoryEntry(
+                id=audit_items.entry_id(entry),
+                date=entry.at,
+                username=actors[entry.actor_id].username,
+            )
+            for entry in seen
+        )
+    )
+
+
+def _may_see(call: Call, resource: str) -> bool:
+    return any(principals.may(call, view) for view in (_VIEW, *_VIEWS.get(resource, ())))
+
+
+def _require_any_view(call: Call) -> None:
+    """Refuse who may see no object at all; to others what they may not see does not exist.
+
+    Which permission is needed shows only when the entry is known, and an id is not to be probed.
+    """
+    if not any(_may_see(call, resource) for resource in _VIEWS):
+        raise ForbiddenError(
+            "permission.denied",
+            f"this needs AUDITLOG:VIEW, or VIEW of the object's type, in tenant {call.tenant}",
+            required=(Requirement(_VIEW.type, _VIEW.action),),
+        )
+
+
+ROUTES: Final[list[Any]] = [
+    search,
+    search_everywhere,
+    find,
+    export,
+    export_everywhere,
+    diff,
+    diff_everywhere,
+    history,
+]

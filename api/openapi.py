@@ -1,0 +1,375 @@
+"""What does `/openapi.json` tell of the routes?
+
+The document is made from the application itself: its routes, their gates and the types that they
+read and answer, so that none can be forgotten (http-api 8). What no annotation can say, the names
+of query parameters, stands in one table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args, get_origin
+
+import msgspec
+from litestar import Litestar, Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
+from litestar.routes import HTTPRoute
+from msgspec import Struct
+
+from api import openapi_checks, schema_rules
+from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
+from api.openapi_parts import (
+    HEADERS,
+    PARAMETERS,
+    PROBLEMS,
+    SECURITY_SCHEMES,
+    problem_responses,
+)
+from api.paging import Results
+from api.problems import Problem
+from api.schemas import REFERENCE, Schema, Schemas
+
+VERSION: Final = "3.1.0"
+
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_READING: Final = frozenset({"GET", "HEAD"})
+_ALWAYS: Final = (400, 414, 429, 431)
+_AUTHENTICATED: Final = (401, 403, 503)
+_WITH_BODY: Final = (408, 413, 415, 422)
+_WRITING: Final = (409, 422)
+
+_FILTERED: Final = ("filters",)
+_PAGED: Final = ("page", "size", "sort", *_FILTERED)
+
+# The query parameters of single routes, by operation id; `*` before a name: it is required.
+QUERY: Final[Mapping[str, tuple[str, ...]]] = {
+    "deleteGroup": ("ifUnused",),
+    "deleteRole": ("ifUnused",),
+    "createRole": ("expandLegacy",),
+    "replaceRole": ("expandLegacy",),
+    "changeGroupMembership": ("*membership",),
+    "searchBindings": ("type", "id", "namespace"),
+    "autocompleteGroups": _FILTERED,
+    "autocompleteRoles": _FILTERED,
+}
+
+
+class Operation(Struct, frozen=True):
+    """One route as the application knows it."""
+
+    method: str
+    path: str
+    handler: HTTPRouteHandler
+
+    @property
+    def gate(self) -> Gate:
+        """Who may use it."""
+        gate: Gate = self.handler.opt["gate"]
+        return gate
+
+    @property
+    def id(self) -> str:
+        """Its name in generated clients; a second path of one handler gets another."""
+        return str(self.handler.operation_id)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it only reads."""
+        return self.method in _READING or bool(self.handler.opt.get("reads"))
+
+    @property
+    def answers(self) -> object:
+        """The type of its answer: of the body, where it comes in a response of its own."""
+        annotation = self.handler.parsed_return_field.annotation
+        return get_args(annotation)[0] if get_origin(annotation) is Response else annotation
+
+
+def operations(app: Litestar) -> Iterator[Operation]:
+    """Yield every route that has a handler of ours, by path and method."""
+    for route in sorted(app.routes, key=lambda route: route.path):
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                    yield Operation(method, route.path_format, handler)
+
+
+def document(app: Litestar, *, version: str, public_url: str) -> Schema:
+    """Answer the OpenAPI 3.1 document of an application and the hot endpoints before it."""
+    schemas = Schemas()
+    schemas.of(Problem)
+    found = [*operations(app)]
+    twice = _taken_twice(found)
+    paths: dict[str, Schema] = {}
+    for operation in found:
+        described = _operation(operation, schemas, twice)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    components = {**schemas.finish(), **openapi_checks.SCHEMAS}
+    paths.update(openapi_checks.PATHS)
+    _add_examples(paths, components)
+    _add_links(paths, components)
+    return {
+        "openapi": VERSION,
+        "info": {
+            "title": "Muniment",
+            "version": version,
+            "summary": "Who may do what, and the evidence of it",
+            "description": _ABOUT,
+            "license": {"name": "See the repository", "identifier": "LicenseRef-Muniment"},
+        },
+        "servers": [{"url": public_url or "/", "description": "This installation"}],
+        "security": [{name: []} for name in SECURITY_SCHEMES],
+        "tags": _tags(paths),
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "parameters": PARAMETERS,
+            "headers": HEADERS,
+            "responses": problem_responses(),
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+_ABOUT: Final = (
+    "Service accounts, users, groups, roles, bindings and API tokens come into being only as "
+    "events of one log; every answer tells in X-Muniment-Position which position of it is shown."
+)
+
+
+def encoded(app: Litestar, *, version: str, public_url: str) -> bytes:
+    """Answer the document as JSON, the same bytes in every process."""
+    return msgspec.json.encode(document(app, version=version, public_url=public_url))
+
+
+# One operation
+
+
+def _operation(operation: Operation, schemas: Schemas, twice: frozenset[str]) -> Schema:
+    handler = operation.handler
+    data = handler.parsed_data_field
+    last = operation.path.rpartition("/")[2]
+    id_ = operation.id + last.title() if operation.id in twice else operation.id
+    described: Schema = {
+        "operationId": id_,
+        "summary": handler.summary or id_,
+        "description": _description(operation),
+        "tags": [*(handler.tags or ())] or [_noun(handler)],
+        "parameters": [*_parameters(operation)],
+        "responses": _responses(operation, schemas),
+    }
+    if operation.gate.open:
+        described["security"] = []
+    if data is not None:
+        described["requestBody"] = {
+            "required": not data.is_optional,
+            "content": {"application/json": {"schema": schemas.of(data.annotation)}},
+        }
+    return described
+
+
+def _taken_twice(found: list[Operation]) -> frozenset[str]:
+    ids = [operation.id for operation in found]
+    return frozenset(id_ for id_ in ids if ids.count(id_) > 1)
+
+
+def _noun(handler: HTTPRouteHandler) -> str:
+    return handler.fn.__module__.rpartition(".")[2].replace("_", " ")
+
+
+def _description(operation: Operation) -> str:
+    own = operation.handler.description or operation.handler.fn.__doc__ or ""
+    said = " ".join(own.split()) or f"{operation.handler.summary}."
+    return f"{said} {_who(operation.gate)}"
+
+
+def _who(gate: Gate) -> str:
+    if gate.open:
+        return "Open to everyone."
+    if gate.owner:
+        return "For instance owners."
+    if gate.needs is None:
+        return "Needs access to the tenant." if gate.access else "For every authenticated caller."
+    either = " or ".join(
+        f"{one.type}:{one.action}" for one in (gate.needs, gate.or_needs) if one is not None
+    )
+    return f"Needs {either} in the tenant{', or a right of its own' if gate.exception else ''}."
+
+
+def _parameters(operation: Operation) -> Iterator[Schema]:
+    for name in _PATH_PARAMETER.findall(operation.path):
+        schema: Schema = {"type": "string"}
+        if name == "tenant":
+            schema["pattern"] = schema_rules.TENANT
+        example = "main" if name == "tenant" else schema_rules.ID
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_WORDS.get(name, f"The {name} of the path"),
+            "schema": schema,
+            "example": example,
+        }
+    names = (*_query(operation), *_headers_read(operation))
+    for name in names:
+        if name.startswith("*"):
+            yield {**PARAMETERS[name[1:]], "required": True}
+        else:
+            yield {"$ref": f"#/components/parameters/{name}"}
+
+
+_PATH_WORDS: Final = {
+    "tenant": "The tenant's id",
+    "id": "The object's id",
+    "user_id": "The id of a user or service account",
+    "token_id": "The token's id",
+    "code": "The code of an error",
+    "detail_id": "The id of the object that the entries are about",
+}
+
+
+def _query(operation: Operation) -> tuple[str, ...]:
+    own = QUERY.get(operation.id, ())
+    if operation.gate.open:
+        return own
+    moment = ("at_least", "position", "at") if operation.reads else ("at_least",)
+    return (*own, *(_PAGED if _is_paged(operation) else ()), *moment)
+
+
+def _headers_read(operation: Operation) -> tuple[str, ...]:
+    if operation.gate.open:
+        return ()
+    if operation.reads:
+        return ("If-None-Match",) if is_versioned(operation) else ()
+    changes = operation.method != "POST" or "{" in operation.path.partition("{tenant}")[2]
+    return (*(("If-Match",) if changes else ()), "Idempotency-Key", "X-Muniment-Reason")
+
+
+def _is_paged(operation: Operation) -> bool:
+    return get_origin(operation.answers) is Results and not operation.handler.opt.get("whole")
+
+
+def is_versioned(operation: Operation) -> bool:
+    """Tell whether an answer is one object with an entity tag."""
+    answers = operation.answers
+    if operation.reads and not operation.path.endswith("}"):
+        return False
+    return isinstance(answers, type) and issubclass(answers, Struct) and not operation.gate.open
+
+
+# Its answers
+
+
+def _responses(operation: Operation, schemas: Schemas) -> dict[str, Schema]:
+    answers: dict[str, Schema] = {
+        str(operation.handler.status_code): _success(operation, schemas),
+    }
+    if operation.reads and is_versioned(operation):
+        answers["304"] = {
+            "description": "Nothing has changed since the version that If-None-Match names",
+            "headers": _headers("ETag", POSITION_HEADER),
+        }
+    for status in sorted(_refusals(operation)):
+        answers.setdefault(str(status), {"$ref": f"#/components/responses/{PROBLEMS[status]}"})
+    return dict(sorted(answers.items()))
+
+
+def _success(operation: Operation, schemas: Schemas) -> Schema:
+    described: Schema = {"description": "Done" if not operation.reads else "What was asked for"}
+    names = _headers_answered(operation)
+    if names:
+        described["headers"] = _headers(*names)
+    content = _content(operation, schemas)
+    if content:
+        described["content"] = content
+    return described
+
+
+def _content(operation: Operation, schemas: Schemas) -> Schema:
+    answers, status = operation.answers, operation.handler.status_code
+    media_type = operation.handler.opt.get("answers")
+    if media_type or answers is Stream:
+        return {media_type or "text/csv": {"schema": {"type": "string"}}}
+    if answers not in {bytes, None, type(None)}:
+        return {"application/json": {"schema": schemas.of(answers)}}
+    if status == 200:  # noqa: PLR2004 - a 200 without a body of its own carries {} (kestra-iam 1)
+        return {"application/json": {"schema": {"type": "object", "maxProperties": 0}}}
+    return {}
+
+
+def _headers_answered(operation: Operation) -> tuple[str, ...]:
+    if operation.gate.open:
+        return ()
+    names = (POSITION_HEADER,)
+    if is_versioned(operation):
+        names += ("ETag",)
+    if _is_paged(operation):
+        names += ("Link",)
+    return names if operation.reads else (*names, REPLAYED_HEADER)
+
+
+def _headers(*names: str) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _refusals(operation: Operation) -> set[int]:
+    statuses = {*_ALWAYS}
+    if not operation.gate.open:
+        statuses.update(_AUTHENTICATED)
+    if "{" in operation.path:
+        statuses.add(404)
+    if operation.handler.parsed_data_field is not None:
+        statuses.update(_WITH_BODY)
+    if _is_paged(operation):
+        statuses.add(422)
+    if not operation.reads and not operation.gate.open:
+        statuses.update(_WRITING)
+        if "If-Match" in _headers_read(operation):
+            statuses.add(412)
+    declared: tuple[int, ...] = operation.handler.opt.get("refusals", ())
+    return statuses.union(declared)
+
+
+# The whole
+
+
+def _tags(paths: Mapping[str, Schema]) -> list[Schema]:
+    names = {tag for item in paths.values() for one in item.values() for tag in one["tags"]}
+    return [{"name": name, "description": f"Routes about {name}"} for name in sorted(names)]
+
+
+def _add_examples(paths: Mapping[str, Schema], components: Mapping[str, Schema]) -> None:
+    for item in paths.values():
+        for described in item.values():
+            bodies = [described.get("requestBody", {}), *described["responses"].values()]
+            for body in bodies:
+                for content in body.get("content", {}).values():
+                    if "$ref" in content["schema"] or "items" in content["schema"]:
+                        example = schema_rules.example(content["schema"], components)
+                        content.setdefault("example", example)
+
+
+def _add_links(paths: Mapping[str, Schema], components: Mapping[str, Schema]) -> None:
+    """Lead from the id in a POST's answer to what can be done with it (http-api 8)."""
+    for path, item in paths.items():
+        answer = item.get("post", {}).get("responses", {}).get("200", {})
+        schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        named = components.get(str(schema.get("$ref", "")).removeprefix(REFERENCE), {})
+        beneath = re.compile(re.escape(path) + r"/\{\w+\}")
+        targets = [other for other in paths if beneath.fullmatch(other)]
+        if "id" not in named.get("properties", {}) or not targets:
+            continue
+        links = {
+            one["operationId"]: _link(one["operationId"], path, target)
+            for target in targets
+            for method, one in paths[target].items()
+            if method in {"get", "put", "patch", "delete"}
+        }
+        answer["links"] = links
+
+
+def _link(operation_id: str, path: str, target: str) -> Schema:
+    last = target.rpartition("{")[2].removesuffix("}")
+    kept = {name: f"$request.path.{name}" for name in _PATH_PARAMETER.findall(path)}
+    return {"operationId": operation_id, "parameters": {**kept, last: "$response.body#/id"}}

@@ -1,0 +1,470 @@
+"""From which file can a process know a state again, without replaying the log that led to it?
+
+A snapshot is disposable: whatever does not fit (another log, another history, another release's
+shape, a damaged byte) is discarded, and the log is replayed. What is an index of something else
+is built anew, and the texts of the large tables are stored, hashed and kept in memory once.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+from contextlib import contextmanager
+from datetime import datetime
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    TypedDict,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
+
+from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TokenId
+from domain.principals import Binding, Membership
+from domain.roles import Role
+from domain.scopes import Scope
+from domain.state import PersistentMap, PersistentMapMutation, State
+from domain.tokens import Token
+from domain.users import User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from domain.events import LogReader, Record
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+# To be raised when the same fields are written in another way.
+_LAYOUT: Final = 1
+_MODE: Final = 0o600
+
+Texts = dict[str, int]
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """What must fit before a byte of the body is believed."""
+
+    format: str
+    log_id: str
+    position: int
+    leaf_hash: bytes
+    body_sha256: bytes
+
+
+class _File(Struct, array_like=True):
+    header: Header
+    body: bytes
+
+
+class _Memberships(Struct, array_like=True, kw_only=True):
+    """The memberships by column, those of one principal together; texts by their number."""
+
+    tenant: list[int]
+    group: list[int]
+    principal: list[int]
+    level: list[int]
+    not_before: list[datetime | None]
+    expires_at: list[datetime | None]
+    ordinal: list[int]
+    changed: list[int]
+
+
+class _Bindings(Struct, array_like=True, kw_only=True):
+    """The bindings by column; texts and scopes by their number."""
+
+    scopes: list[Scope]
+    id: list[int]
+    tenant: list[int]
+    subject_type: list[int]
+    subject: list[int]
+    role: list[int]
+    scope: list[int]
+    not_before: list[datetime | None]
+    expires_at: list[datetime | None]
+    created: list[datetime]
+    changed: list[int]
+
+
+class _Body(Struct, array_like=True, kw_only=True):
+    """The texts of the large tables, these tables, and every other member of the state."""
+
+    texts: list[str]
+    memberships: _Memberships
+    bindings: _Bindings
+    others: dict[str, Raw]
+
+
+# Built anew from `memberships`, `bindings` and `tokens`.
+INDEXES: Final = frozenset({"members", "bindings_of", "bindings_to", "tokens_of"})
+LARGE: Final = frozenset({"memberships", "bindings"})
+OTHERS: Final = tuple(
+    name for name in State.__struct_fields__ if name not in INDEXES and name not in LARGE
+)
+_HINTS: Final[dict[str, Any]] = get_type_hints(State)
+
+
+def leaf_hash(record: Record) -> bytes:
+    """Answer the record's leaf in the transparency log: it stands for the whole history's end."""
+    return hashlib.sha256(b"\0" + record.topic.encode() + b"\n" + record.state).digest()
+
+
+def save(path: Path, state: State, leaf: bytes) -> None:
+    """Write the state; `leaf` is `leaf_hash` of the record at its position.
+
+    The file appears whole or not at all. It is not synced: damage is noticed by its hash.
+    """
+    body = msgspec.msgpack.encode(_packed(state))
+    header = Header(
+        format=FORMAT,
+        log_id=state.log_id,
+        position=state.position,
+        leaf_hash=leaf,
+        body_sha256=hashlib.sha256(body).digest(),
+    )
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.msgpack.encode(_File(header, body)))
+    unfinished.replace(path)
+
+
+def load(path: Path, log: LogReader) -> State | None:
+    """Answer the state of the file, None where there is none or it does not fit the log.
+
+    It fits when format, log id and body's hash are right, and the log's record at the position
+    is the one that the state was saved at. Collection of garbage is off meanwhile.
+    """
+    try:
+        written = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        file = _FILE_DECODER.decode(written)
+        if not _fits(file, log):
+            return None
+        with _collection_off():
+            return _unpacked(_BODY_DECODER.decode(file.body))
+    except msgspec.DecodeError:
+        return None
+
+
+def _fits(file: _File, log: LogReader) -> bool:
+    header = file.header
+    if header.format != FORMAT or header.log_id != log.log_id or header.position < 1:
+        return False
+    if hashlib.sha256(file.body).digest() != header.body_sha256:
+        return False
+    records = log.read(header.position - 1, 1)
+    return bool(records) and leaf_hash(records[0]) == header.leaf_hash
+
+
+@contextmanager
+def _collection_off() -> Iterator[None]:
+    """Spare the collector a walk through millions of objects of which none is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+# The format
+
+
+def described(hint: Any) -> str:  # noqa: ANN401 - any annotation
+    """Answer a text that changes whenever the annotation, or a field of a Struct in it, does."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        fields = (f"{field.name}:{described(field.type)}" for field in structs.fields(hint))
+        return f"{hint.__qualname__}({','.join(fields)})"
+    inner = get_args(hint)
+    if not inner:
+        return repr(hint)
+    return f"{get_origin(hint)!r}[{','.join(described(one) for one in inner)}]"
+
+
+def format_of(state: type[Struct]) -> str:
+    """Answer the version of the format: the hash of the shape of everything in the state."""
+    return hashlib.sha256(f"{_LAYOUT} {described(state)}".encode()).hexdigest()
+
+
+FORMAT: Final = format_of(State)
+
+# Packing
+
+
+def _packed(state: State) -> _Body:
+    texts: Texts = {}
+    memberships = [one for held in state.memberships.values() for one in held.values()]
+    packed_memberships = _pack_memberships(memberships, texts)
+    packed_bindings = _pack_bindings(list(state.bindings.values()), texts)
+    return _Body(
+        texts=list(texts),
+        memberships=packed_memberships,
+        bindings=packed_bindings,
+        others={
+            name: Raw(msgspec.msgpack.encode(_plain_value(name, getattr(state, name))))
+            for name in OTHERS
+        },
+    )
+
+
+def _numbers(values: Iterable[str], texts: Texts) -> list[int]:
+    return [texts.setdefault(value, len(texts)) for value in values]
+
+
+def _instants(values: Iterable[datetime | UnsetType]) -> list[datetime | None]:
+    return [None if value is UNSET else value for value in values]
+
+
+def _pack_memberships(rows: list[Membership], texts: Texts) -> _Memberships:
+    return _Memberships(
+        tenant=_numbers((row.tenant for row in rows), texts),
+        group=_numbers((row.group for row in rows), texts),
+        principal=_numbers((row.principal for row in rows), texts),
+        level=_numbers((row.level for row in rows), texts),
+        not_before=_instants(row.not_before for row in rows),
+        expires_at=_instants(row.expires_at for row in rows),
+        ordinal=[row.ordinal for row in rows],
+        changed=[row.changed for row in rows],
+    )
+
+
+def _pack_bindings(rows: list[Binding], texts: Texts) -> _Bindings:
+    scopes: dict[Scope, int] = {}
+    return _Bindings(
+        scope=[scopes.setdefault(row.scope, len(scopes)) for row in rows],
+        scopes=list(scopes),
+        id=_numbers((row.id for row in rows), texts),
+        tenant=_numbers((row.tenant for row in rows), texts),
+        subject_type=_numbers((row.subject_type for row in rows), texts),
+        subject=_numbers((row.subject for row in rows), texts),
+        role=_numbers((row.role for row in rows), texts),
+        not_before=_instants(row.not_before for row in rows),
+        expires_at=_instants(row.expires_at for row in rows),
+        created=[row.created for row in rows],
+        changed=[row.changed for row in rows],
+    )
+
+
+# Structs with members that may be absent, and masks beyond 64 bits, which msgpack ends at.
+_ROWS: Final[dict[str, type[Struct]]] = {"users": User, "tokens": Token, "roles": Role}
+
+
+def _plain_value(name: str, value: Any) -> Any:  # noqa: ANN401 - any member of the state
+    if name in _ROWS:
+        return [_row(one) for one in value.values()]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any member of the state
+    if isinstance(value, PersistentMap):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def _row(value: Struct) -> tuple[object, ...]:
+    """Answer the values in the order of the fields: None for absent, a mask as bytes."""
+    if isinstance(value, Role):
+        mask = value.mask.to_bytes((value.mask.bit_length() + 7) // 8)
+        values = structs.asdict(value) | {"mask": mask}
+        return tuple(values.values())
+    return tuple(None if one is UNSET else one for one in structs.astuple(value))
+
+
+# Unpacking
+
+
+def _plain_type(hint: Any) -> Any:  # noqa: ANN401 - any annotation
+    """Answer what msgpack makes of a member: dicts for maps."""
+    if get_origin(hint) is PersistentMap:
+        key, inner = get_args(hint)
+        return dict.__class_getitem__((key, _plain_type(inner)))
+    return hint
+
+
+def _row_type(struct: type[Struct]) -> Any:  # noqa: ANN401 - a type that is made here
+    """Answer the type of what `_row` makes of one."""
+    columns: list[Any] = []
+    for field in structs.fields(struct):
+        if (struct, field.name) == (Role, "mask"):
+            columns.append(bytes)
+        elif UnsetType in get_args(field.type):
+            columns.append(field.type | None)
+        else:
+            columns.append(field.type)
+    return list.__class_getitem__(tuple.__class_getitem__(tuple(columns)))
+
+
+_FILE_DECODER: Final = msgspec.msgpack.Decoder(_File)
+_BODY_DECODER: Final = msgspec.msgpack.Decoder(_Body)
+_DECODERS: Final[dict[str, msgspec.msgpack.Decoder[Any]]] = {
+    name: msgspec.msgpack.Decoder(
+        _row_type(_ROWS[name]) if name in _ROWS else _plain_type(_HINTS[name])
+    )
+    for name in OTHERS
+}
+
+
+def _unpacked(body: _Body) -> State:
+    values: dict[str, Any] = {}
+    for name, raw in body.others.items():
+        decoded = _DECODERS[name].decode(raw)
+        rows = _ROWS.get(name)
+        values[name] = _persistent(decoded) if rows is None else _objects(rows, decoded)
+    texts = body.texts
+    memberships, members = _unpack_memberships(body.memberships, texts)
+    tokens: PersistentMap[str, Token] = values["tokens"]
+    tokens_of: dict[PrincipalId, dict[TokenId, None]] = {}
+    for token in tokens.values():
+        tokens_of.setdefault(token.owner, {})[token.id] = None
+    return State(
+        **values,
+        **_unpack_bindings(body.bindings, texts),
+        memberships=memberships,
+        members=members,
+        tokens_of=_persistent(tokens_of),
+    )
+
+
+def _persistent(value: Any) -> Any:  # noqa: ANN401 - any member of the state
+    if isinstance(value, dict):
+        return PersistentMap({key: _persistent(inner) for key, inner in value.items()})
+    return value
+
+
+def _objects(struct: type[Struct], rows: list[tuple[Any, ...]]) -> PersistentMap[str, Any]:
+    """Answer the Structs of these rows by their ids."""
+    names = struct.__struct_fields__
+    found: dict[str, Any] = {}
+    for row in rows:
+        values: dict[str, Any] = {
+            name: UNSET if value is None else value for name, value in zip(names, row, strict=True)
+        }
+        if struct is Role:
+            values["mask"] = int.from_bytes(values["mask"])
+        found[values["id"]] = struct(**values)
+    return PersistentMap(found)
+
+
+# The numbers in the columns stand for texts of which only the column knows the kind, hence Any.
+# These loops are most of a start: no call and no look-up more than they need.
+
+
+def _unpack_memberships(
+    columns: _Memberships, texts: list[Any]
+) -> tuple[
+    PersistentMap[SubjectId, PersistentMap[GroupId, Membership]],
+    PersistentMap[GroupId, PersistentMap[PrincipalId, Membership]],
+]:
+    """Answer the memberships by principal, and by group."""
+    memberships: dict[SubjectId, PersistentMap[GroupId, Membership]] = {}
+    members: dict[GroupId, PersistentMapMutation[PrincipalId, Membership]] = {}
+    nobody: PersistentMap[PrincipalId, Membership] = PersistentMap()
+    held: dict[GroupId, Membership] = {}
+    holder = None
+    for tenant, in_group, of_principal, level, not_before, expires_at, ordinal, changed in zip(
+        columns.tenant,
+        columns.group,
+        columns.principal,
+        columns.level,
+        columns.not_before,
+        columns.expires_at,
+        columns.ordinal,
+        columns.changed,
+        strict=True,
+    ):
+        group, principal = texts[in_group], texts[of_principal]
+        one = Membership(
+            tenant=texts[tenant],
+            group=group,
+            principal=principal,
+            level=texts[level],
+            not_before=UNSET if not_before is None else not_before,
+            expires_at=UNSET if expires_at is None else expires_at,
+            ordinal=ordinal,
+            changed=changed,
+        )
+        if principal is not holder:
+            if holder is not None:
+                memberships[holder] = PersistentMap(held)
+            holder = principal
+            held = {}
+        held[group] = one
+        inside = members.get(group)
+        if inside is None:
+            inside = members[group] = nobody.mutate()
+        inside[principal] = one
+    if holder is not None:
+        memberships[holder] = PersistentMap(held)
+    return PersistentMap(memberships), _finished(members)
+
+
+class _BindingTables(TypedDict):
+    bindings: PersistentMap[BindingId, Binding]
+    bindings_of: PersistentMap[SubjectId, PersistentMap[BindingId, Binding]]
+    bindings_to: PersistentMap[RoleId, PersistentMap[BindingId, Binding]]
+
+
+def _unpack_bindings(columns: _Bindings, texts: list[Any]) -> _BindingTables:
+    """Answer the bindings by id, by subject, and by role."""
+    scopes = columns.scopes
+    nothing: PersistentMap[BindingId, Binding] = PersistentMap()
+    bindings: dict[BindingId, Binding] = {}
+    of_subject: dict[SubjectId, PersistentMapMutation[BindingId, Binding]] = {}
+    to_role: dict[RoleId, PersistentMapMutation[BindingId, Binding]] = {}
+    for row in zip(
+        columns.id,
+        columns.tenant,
+        columns.subject_type,
+        columns.subject,
+        columns.role,
+        columns.scope,
+        columns.not_before,
+        columns.expires_at,
+        columns.created,
+        columns.changed,
+        strict=True,
+    ):
+        id_, subject, role = texts[row[0]], texts[row[3]], texts[row[4]]
+        one = Binding(
+            id=id_,
+            tenant=texts[row[1]],
+            subject_type=texts[row[2]],
+            subject=subject,
+            role=role,
+            scope=scopes[row[5]],
+            not_before=UNSET if row[6] is None else row[6],
+            expires_at=UNSET if row[7] is None else row[7],
+            created=row[8],
+            changed=row[9],
+        )
+        bindings[id_] = one
+        for index, key in ((of_subject, subject), (to_role, role)):
+            held = index.get(key)
+            if held is None:
+                held = index[key] = nothing.mutate()
+            held[id_] = one
+    return {
+        "bindings": PersistentMap(bindings),
+        "bindings_of": _finished(of_subject),
+        "bindings_to": _finished(to_role),
+    }
+
+
+def _finished(
+    mutations: dict[K, PersistentMapMutation[T, V]],
+) -> PersistentMap[K, PersistentMap[T, V]]:
+    return PersistentMap({key: mutation.finish() for key, mutation in mutations.items()})

@@ -1,0 +1,193 @@
+"""Do the lists show what the fold says, at every position, filtered, sorted and by pages?"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from api import list_fields
+from domain import bindings as binding_commands
+from domain import groups as group_commands
+from domain import roles as role_commands
+from domain import service_accounts as account_commands
+from domain import tenants as tenant_commands
+from domain import tokens as token_commands
+from domain.events import EVENTS, decode, encode
+from domain.ids import (
+    MAIN,
+    BindingId,
+    GroupId,
+    RoleId,
+    ServiceAccountId,
+    TenantId,
+    TokenId,
+    UserId,
+)
+from domain.permissions import from_lists
+from domain.scopes import Resource, Scope
+from domain.state import State
+from projections import audit
+from projections.directory import (
+    bindings,
+    changes,
+    groups,
+    memberships,
+    roles,
+    service_accounts,
+    temporal,
+    tenant_access,
+    tenants,
+    tokens,
+    users,
+)
+from projections.directory.temporal import INSTALLATION, View
+from projections.filters import Comparison, Leaf
+from projections.pages import Page, Sort
+from projections.views import TOTALS
+from tests.fixed_inputs import START
+from tests.histories import Histories
+from tests.projections.view_rows import VIEWS, log_of, rebuild, states
+from tests.projections.test_runner import history
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+    from projections.filters import Node, Value
+    from projections.views import Key, Values
+
+EVERYTHING = Page(size=1000)
+
+
+def keys_of(state: State, view: View[Any]) -> Iterator[Key]:
+    """Yield the keys of all rows that a state calls for."""
+    tables: dict[str, Any] = {
+        "bindings_v1": state.bindings,
+        "groups_v1": state.groups,
+        "roles_v1": state.roles,
+        "tenants_v1": state.tenants,
+        "tokens_v1": state.tokens,
+        "users_v1": state.users,
+    }
+    name = view.table.name
+    if name in tables:
+        yield from ((str(id_),) for id_ in tables[name])
+    elif name == "memberships_v1":
+        yield from ((group, one) for group, held in state.members.items() for one in held)
+    elif name == "tenant_access_v1":
+        yield from ((tenant, one) for one, held in state.access.items() for tenant in held)
+    else:
+        assert name == "service_accounts_v1"
+        for id_ in state.service_accounts:
+            yield INSTALLATION, id_
+            yield from ((tenant, id_) for tenant in state.access.get(id_, ()))
+
+
+def expected_rows(state: State, view: View[Any]) -> dict[Key, Values]:
+    """Return the rows of a view as the fold alone tells them."""
+    found = ((key, view.read(state, key)) for key in keys_of(state, view))
+    return {key: values for key, values in found if values is not None}
+
+
+def held_rows(connection: Connection, view: View[Any], position: int) -> dict[Key, Values]:
+    """Return the rows of a view as they are kept."""
+    table = view.table
+    rows = connection.execute(select(table).where(temporal.alive(table, position))).mappings()
+    apart = {*view.key, "valid_from", "valid_to", "updated"}
+    return {
+        tuple(row[column] for column in view.key): {
+            name: row[name] for name in table.columns.keys() if name not in apart
+        }
+        for row in rows
+    }
+
+
+# The whole
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10**6))
+def test_views_equal_the_fold_at_every_position(engine: Engine, seed: int) -> None:
+    """Whatever has happened, each list shows at each position what the fold says there."""
+    records = history(seed, 60)
+    rebuild(engine, records)
+
+    with engine.connect() as connection:
+        for state in states([decode(record) for record in records]):
+            for view in VIEWS:
+                held = held_rows(connection, view, state.position)
+                assert held == expected_rows(state, view), (view.table.name, state.position)
+
+
+def test_rows_of_a_wrong_position_are_noticed(sqlite_engine: Engine) -> None:
+    """Positive control: rows that hold from one position too late differ from the fold."""
+    records = history(41, 60)
+    rebuild(sqlite_engine, records)
+    facts = [decode(record) for record in records]
+
+    with sqlite_engine.connect() as connection:
+        differs = [
+            state.position
+            for state in states(facts)
+            if held_rows(connection, roles.VIEW, state.position - 1)
+            != expected_rows(state, roles.VIEW)
+        ]
+
+    assert differs
+
+
+def test_totals_equal_the_fold_at_the_end(engine: Engine) -> None:
+    """The lengths that are kept are those that counting finds."""
+    records = history(42, 400)
+    last = [*states([decode(record) for record in records])][-1]
+    rebuild(engine, records)
+    counted = {}
+    for view in VIEWS:
+        if view.scope is None:
+            continue
+        for key, values in expected_rows(last, view).items():
+            row = {**values, **dict(zip(view.key, key, strict=True))}
+            place = view.table.name, row.get(view.scope, "")
+            counted[place] = counted.get(place, 0) + 1
+
+    with engine.connect() as connection:
+        kept = {
+            (row.list, row.scope): row.total
+            for row in connection.execute(select(TOTALS))
+            if row.total and row.list != "entries_v1"
+        }
+
+    assert kept == counted
+
+
+def test_histories_have_events_of_every_kind() -> None:
+    """What the properties above are judged on leaves no event out."""
+    histories = Histories(1)
+    histories.run(4000)
+
+    seen = {type(decode(record).envelope.event) for record in histories.records}
+
+    assert seen == set(EVENTS)
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 10**6))
+def test_views_refuse_no_recorded_event(sqlite_engine: Engine, seed: int) -> None:
+    """Events about objects that are not there are told by the trail and change no list."""
+    histories = Histories(seed)
+    histories.run(60)
+    envelopes = [decode(record).envelope for record in histories.records]
+    histories.random.shuffle(envelopes)
+    shuffled = [encode(place, envelope) for place, envelope in enumerate(envelopes, 1)]
+
+    assert rebuild(sqlite_engine, shuffled) == len(shuffled)
+
+    with sqlite_engine.connect() as connection:
+        found = audit.search(connection, len(shuffled), audit.EVERYWHERE, None, EVERYTHING)
+    assert found.total == len(shuffled)

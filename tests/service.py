@@ -1,0 +1,421 @@
+"""What does the whole service answer over HTTP, in this process and without a network?
+
+`with served(tmp_path) as http: response = http.get("me", by=http.root)`. Everything is real but
+the log, which is in memory, the clock and the randomness, which are fixed, and the cost of
+passwords. Every answer is held against what the contract promises of all answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
+
+import httpx
+import msgspec
+from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import UNSET, UnsetType
+
+from api.app import create_app
+from api.checks import Checks
+from api.front import Front
+from api.people import People
+from api.service import Health, Parts, Service, Settings
+from domain import commands, names
+from domain.access import Narrowing
+from domain.bindings import Assignment, AssignRole
+from domain.events import Event, decode
+from domain.groups import CreateGroup
+from domain.ids import (
+    MAIN,
+    BindingId,
+    GroupId,
+    PrincipalId,
+    RoleId,
+    ServiceAccountId,
+    TenantId,
+    TokenId,
+    UserId,
+)
+from domain.permissions import MANAGED_ROLES, from_lists
+from domain.roles import CreateRole
+from domain.scopes import WHOLE_TENANT
+from domain.scopes import Scope as Place
+from domain.sealed import Secret
+from domain.service_accounts import CreateServiceAccount
+from domain.state import State
+from domain.tenants import CreateTenant, OpenLog
+from domain.token_text import TokenKind, digest
+from domain.tokens import IssueToken
+from ops import sessions
+from ops.passwords import Argon2Profile, PasswordHasher
+from ops.sessions import StoredFailures, StoredSessions
+from ops.setup import NewUser, sealed_user, system_context
+from ops.vault import Vault, sqlite_engine
+from ops.writer import Publication, Writer, settle
+from projections.access_graph import AccessGraph
+from projections.history import History
+from projections.runner import ViewRunner
+from projections.views import Views, open_sqlite
+from tests.fixed_inputs import FixedInputs
+from tests.memory_log import MemoryLog
+
+T = TypeVar("T")
+Headers = dict[str, str]
+
+BASE: Final = "/api/v1/"
+ADDRESS: Final = "192.0.2.1"
+LOG_ID: Final = "log-1"
+PUBLIC_URL: Final = "https://iam.example"
+ROOT_EMAIL: Final = "root@example.com"
+PASSWORD: Final = "correct horse battery staple"
+NOBODY: Final[Headers] = {}
+CHEAPEST: Final = Argon2Profile(memory_kib=8, passes=1)
+_MASTER_KEY: Final = bytes(range(32))
+_ERROR: Final = 400
+
+
+def bearer(token: str) -> Headers:
+    """Answer the header of a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def basic(email: str, password: str = PASSWORD) -> Headers:
+    """Answer the header of an e-mail and a password."""
+    credential = base64.b64encode(f"{email}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {credential}"}
+
+
+class Options(TypedDict, total=False):
+    """How a request is sent: by whom, with more headers, with a raw body, from which address."""
+
+    by: Headers
+    headers: Headers
+    content: bytes
+    address: str
+
+
+class Served:
+    """One installation with an instance owner, asked by `get`, `post` and so on.
+
+    Paths are below `/api/v1/` unless they begin with a slash. `by` are the headers of a
+    credential, by default the instance owner's token.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.inputs = FixedInputs()
+        self.log = MemoryLog(LOG_ID)
+        self._loop = asyncio.new_event_loop()
+        self._engines = [
+            sqlite_engine(directory / "vault.db"),
+            sqlite_engine(directory / "sessions.db"),
+            open_sqlite(directory / "views.db"),
+        ]
+        self.vault = Vault.create(self._engines[0], _MASTER_KEY, LOG_ID, self.inputs)
+        sessions.create(self._engines[1])
+        self.passwords = PasswordHasher(self.inputs, CHEAPEST)
+        self.sessions = StoredSessions(self._engines[1], self.inputs)
+        self.failures = StoredFailures(self._engines[1], self.inputs)
+        self.writer = Writer(self.log, self.inputs, self._publish)
+        self._runner = ViewRunner(self.log, self._engines[2])
+        self._history = History(self.log)
+        self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
+        self.service = Service(self._parts())
+        self._app = self._application()
+        self._runner.start()
+        self.writer.start()
+        self.root_id = self._set_up()
+        self.root = bearer(self.token(self.root_id))
+
+    def _parts(self) -> Parts:
+        vault = self.vault
+        return Parts(
+            graph=AccessGraph(
+                State(), lambda email: vault.email_index(names.canonical_email(email))
+            ),
+            submit=self.writer.submit,
+            inputs=self.inputs,
+            vault=vault,
+            people=People(vault),
+            passwords=self.passwords,
+            sessions=self.sessions,
+            failures=self.failures,
+            past=self._history,
+            views=Views(self._engines[2]),
+            views_reached=self._runner.wait_for,
+            health=lambda: self.health,
+            settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
+        )
+
+    def _application(self) -> ASGIApp:
+        front = Front(
+            Checks(self.service, create_app(self.service)),
+            hosts=("iam.example",),
+            public_https=True,
+            new_id=self.inputs.id,
+            on_leak=lambda *_: None,
+        )
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+            # As the server does; the test transport gives none.
+            scope["state"] = {}
+            await front(scope, receive, send)
+
+        return with_state
+
+    def _set_up(self) -> UserId:
+        roles = tuple(RoleId(self.inputs.id()) for _ in MANAGED_ROLES)
+        self.give(OpenLog(log_id=LOG_ID, managed_roles=roles))
+        return self.user(ROOT_EMAIL, owner=True, tenants=())
+
+    def _publish(self, publication: Publication) -> None:
+        self._history.keep(publication.state)
+        self._loop.call_soon_threadsafe(self._deliver, publication)
+
+    def _deliver(self, publication: Publication) -> None:
+        self.service.publish(publication.state, publication.facts)
+        self._runner.notify(publication.state.position)
+        settle(publication)
+
+    def close(self) -> None:
+        """Stop every thread and let go of every file."""
+        self.writer.stop()
+        self._runner.stop()
+        self.run(asyncio.sleep(0))
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.close()
+        self.passwords.close()
+        self.sessions.close()
+        self.failures.close()
+        for engine in self._engines:
+            engine.dispose()
+
+    # Asking
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the installation's event loop."""
+        return self._loop.run_until_complete(work)
+
+    def get(self, path: str, **options: Unpack[Options]) -> httpx.Response:
+        """GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, body: object = UNSET, **options: Unpack[Options]) -> httpx.Response:
+        """POST, with a JSON body if one is given."""
+        return self.request("POST", path, body, **options)
+
+    def put(self, path: str, body: object = UNSET, **options: Unpack[Options]) -> httpx.Response:
+        """PUT, with a JSON body if one is given."""
+        return self.request("PUT", path, body, **options)
+
+    def patch(self, path: str, body: object = UNSET, **options: Unpack[Options]) -> httpx.Response:
+        """PATCH, with a JSON body if one is given."""
+        return self.request("PATCH", path, body, **options)
+
+    def delete(self, path: str, **options: Unpack[Options]) -> httpx.Response:
+        """DELETE."""
+        return self.request("DELETE", path, **options)
+
+    def request(
+        self, method: str, path: str, body: object = UNSET, **options: Unpack[Options]
+    ) -> httpx.Response:
+        """Send one request; a refusal leaves the log as it was."""
+        head = self.log.head()
+        response = self.run(self.send(method, path, body, **options))
+        if response.status_code >= _ERROR:
+            assert head == self.log.head(), "a refused request left events"
+        return response
+
+    def together(self, *requests: Coroutine[Any, Any, httpx.Response]) -> list[httpx.Response]:
+        """Send several at once: `together(http.send(...), http.send(...))`."""
+
+        async def all_of() -> list[httpx.Response]:
+            return await asyncio.gather(*requests)
+
+        return self.run(all_of())
+
+    async def send(
+        self, method: str, path: str, body: object = UNSET, **options: Unpack[Options]
+    ) -> httpx.Response:
+        """Send one request, beside others if need be."""
+        headers = {**options.get("by", self.root), **options.get("headers", {})}
+        content = options.get("content", b"")
+        if body is not UNSET:
+            content = msgspec.json.encode(body)
+            headers.setdefault("Content-Type", "application/json")
+        address = options.get("address", ADDRESS)
+        transport = httpx.ASGITransport(app=cast("Any", self._app), client=(address, 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
+            url = path if path.startswith("/") else BASE + path
+            response = await client.request(method, url, content=content, headers=headers)
+        keep_contract(response)
+        return response
+
+    # What there is
+
+    @property
+    def state(self) -> State:
+        """The published state."""
+        return self.service.state
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Answer the events that follow a position."""
+        return [decode(record).envelope.event for record in self.log.read(after, 10_000)]
+
+    def give(
+        self, command: commands.Command, context: commands.Context | UnsetType = UNSET
+    ) -> tuple[Event, ...]:
+        """Give a command, by default as the installation itself; answer its events."""
+        given = system_context(self.inputs) if context is UNSET else context
+        return self.run(self.service.execute(command, given)).events
+
+    def user(
+        self,
+        email: str = "ada@example.com",
+        *,
+        tenants: tuple[TenantId, ...] = (MAIN,),
+        owner: bool = False,
+        password: str | None = PASSWORD,
+        first_name: str = "",
+        last_name: str = "",
+    ) -> UserId:
+        """Make a user, by default with a password and access to `main`."""
+        context = system_context(self.inputs)
+        hashed = None if password is None else self.run(self.passwords.hash(Secret(password)))
+        person = NewUser(
+            email=email, first_name=first_name, last_name=last_name, password_hash=hashed
+        )
+        command = sealed_user(
+            self.vault, self.inputs, context, person, tenants=tenants, instance_owner=owner
+        )
+        self.give(command, context)
+        return command.id
+
+    def account(self, name: str = "ci-bot", *tenants: TenantId) -> ServiceAccountId:
+        """Make a service account, by default with access to `main`."""
+        id_ = ServiceAccountId(self.inputs.id())
+        self.give(CreateServiceAccount(id=id_, name=name, tenants=tenants or (MAIN,)))
+        return id_
+
+    def tenant(self, id_: str = "beta") -> TenantId:
+        """Make a tenant."""
+        roles = tuple(RoleId(self.inputs.id()) for _ in MANAGED_ROLES)
+        self.give(CreateTenant(id=TenantId(id_), name=id_.title(), managed_roles=roles))
+        return TenantId(id_)
+
+    def group(self, name: str = "Bots", *, tenant: TenantId = MAIN) -> GroupId:
+        """Make a group without members."""
+        id_ = GroupId(self.inputs.id())
+        self.give(CreateGroup(tenant=tenant, id=id_, name=name))
+        return id_
+
+    def role(
+        self, permissions: dict[str, list[str]], *, name: str = "a role", tenant: TenantId = MAIN
+    ) -> RoleId:
+        """Make a role."""
+        id_ = RoleId(self.inputs.id())
+        self.give(CreateRole(tenant=tenant, id=id_, name=name, permissions=from_lists(permissions)))
+        return id_
+
+    def allow(
+        self,
+        principal: PrincipalId,
+        permissions: dict[str, list[str]],
+        *,
+        tenant: TenantId = MAIN,
+        place: Place = WHOLE_TENANT,
+    ) -> BindingId:
+        """Give a principal permissions, by a role of its own."""
+        id_ = BindingId(self.inputs.id())
+        given = Assignment(
+            id=id_,
+            default_binding=BindingId(self.inputs.id()),
+            subject_type="PRINCIPAL",
+            subject=principal,
+            role=self.role(permissions, tenant=tenant),
+            scope=place,
+        )
+        self.give(AssignRole(tenant=tenant, assignment=given))
+        return id_
+
+    def token(
+        self,
+        owner: PrincipalId,
+        *,
+        narrowing: Narrowing | UnsetType = UNSET,
+        allowed_addresses: tuple[str, ...] = (),
+        max_age_seconds: int | UnsetType = UNSET,
+        extended: bool = False,
+    ) -> str:
+        """Issue a token and answer its text."""
+        is_user = owner in self.state.users
+        secret = self.inputs.token(TokenKind.USER if is_user else TokenKind.SERVICE_ACCOUNT)
+        self.give(
+            IssueToken(
+                owner=owner,
+                id=TokenId(self.inputs.id()),
+                name="deploy",
+                digest=digest(secret.reveal()),
+                prefix=self.inputs.token_prefix(),
+                narrowing=narrowing,
+                allowed_addresses=allowed_addresses,
+                max_age_seconds=max_age_seconds,
+                extended=extended,
+            )
+        )
+        return secret.reveal()
+
+    def bearer(self, owner: PrincipalId, narrowing: Narrowing | UnsetType = UNSET) -> Headers:
+        """Answer the header of a new token of this owner."""
+        return bearer(self.token(owner, narrowing=narrowing))
+
+
+def keep_contract(response: httpx.Response) -> None:
+    """Hold an answer against what is promised of every answer (kestra-iam 1, http-api 2)."""
+    status, body = response.status_code, response.content
+    assert "x-request-id" in response.headers
+    assert status < 500 or "retry-after" in response.headers, body
+    if status in {204, 304}:
+        assert body == b""
+    if status == 200:
+        assert body, "a 200 has a body, be it {}"
+    if "json" in response.headers.get("content-type", "") and body:
+        assert not has_null(response.json()), body
+    if status < _ERROR:
+        return
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert status == problem["status"]
+    assert {"type", "title", "instance", "code", "requestId", "message", "_links"} <= set(problem)
+    assert problem["_embedded"]["errors"]
+
+
+def problem(response: httpx.Response, status: int, code: str, *paths: str) -> dict[str, Any]:
+    """Hold an answer to be this refusal, with faults at exactly these paths; answer its body."""
+    body: dict[str, Any] = response.json()
+    assert (status, code) == (response.status_code, body["code"]), body
+    faulty = [fault["path"] for fault in body["_embedded"]["errors"] if "path" in fault]
+    assert list(paths) == faulty
+    return body
+
+
+def has_null(value: object) -> bool:
+    """Tell whether a JSON value holds null at any depth."""
+    if isinstance(value, dict):
+        return any(has_null(member) for member in value.values())
+    if isinstance(value, list):
+        return any(has_null(member) for member in value)
+    return value is None
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[Served]:
+    """Serve a new installation from a directory."""
+    installation = Served(directory)
+    try:
+        yield installation
+    finally:
+        installation.close()
