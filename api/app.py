@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
-from api import documents, health
+from api import documents, health, sign_in
 from api.authentication import authenticate
 from api.call import Call, Gate
 from api.decoding import CONTRACT, OWN, read_body, replaying
@@ -19,10 +19,13 @@ from api.iam import (
     auditlogs,
     bindings,
     groups,
+    me,
     roles,
     service_accounts,
     tenant_access,
     tenants,
+    tokens,
+    users,
 )
 from api.problems import answer_error
 from domain import access, commands
@@ -60,7 +63,15 @@ def create_app(
         route_handlers=[
             *health.routes(service),
             *documents.routes(service),
-            Router(BASE, route_handlers=[*_contract(), *tenants.open_routes(service)]),
+            *sign_in.root_routes(service),
+            Router(
+                BASE,
+                route_handlers=[
+                    *_contract(),
+                    *sign_in.routes(service),
+                    *tenants.open_routes(service),
+                ],
+            ),
         ],
         middleware=[_Authentication(service).around],
         guards=[judge_gate],
@@ -78,7 +89,18 @@ def create_app(
 
 
 def _contract() -> list[Any]:
-    nouns = (auditlogs, bindings, groups, roles, service_accounts, tenant_access, tenants)
+    nouns = (
+        auditlogs,
+        bindings,
+        groups,
+        me,
+        roles,
+        service_accounts,
+        tenant_access,
+        tenants,
+        tokens,
+        users,
+    )
     return [route for noun in nouns for route in noun.ROUTES]
 
 

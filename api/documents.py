@@ -34,9 +34,7 @@ def routes(service: Service) -> list[Any]:
                     public_url=settings.public_url,
                 )
             )
-        body: Response[Any] = Response(
-            await asyncio.shield(making), media_type="application/json"
-        )
+        body: Response[Any] = Response(await asyncio.shield(making), media_type="application/json")
         return body
 
     @get(

@@ -26,12 +26,20 @@ class Readiness(Struct, frozen=True, kw_only=True):
 def routes(service: Service) -> list[Any]:
     """Answer the two probes; they write nothing and cost no query of their own."""
 
-    @get("/livez", opt=OPEN, sync_to_thread=False, operation_id="livez", tags=["health"])
+    @get(
+        "/livez", opt=OPEN, sync_to_thread=False, operation_id="getLiveness", summary="Is it alive?"
+    )
     def livez() -> dict[str, bool]:
         """Tell that the process serves."""
         return {"live": True}
 
-    @get("/readyz", opt=OPEN, sync_to_thread=False, operation_id="readyz", tags=["health"])
+    @get(
+        "/readyz",
+        opt={**OPEN, "also": (503,)},
+        sync_to_thread=False,
+        operation_id="getReadiness",
+        summary="Is it ready?",
+    )
     def readyz() -> Response[Readiness]:
         """Tell whether the process is at the head and may answer."""
         health = service.health()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args, get_origin
+from typing import Final, get_args, get_origin
 
 import msgspec
 from litestar import Litestar, Response
@@ -42,6 +42,10 @@ _WRITING: Final = (409, 422)
 
 _FILTERED: Final = ("filters",)
 _PAGED: Final = ("page", "size", "sort", *_FILTERED)
+_EXPORTED: Final = (
+    *("q", "namespace", "flowId", "executionId", "userId", "id", "resources", "type"),
+    *("startDate", "endDate", "details", "filters"),
+)
 
 # The query parameters of single routes, by operation id; `*` before a name: it is required.
 QUERY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -53,7 +57,14 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "searchBindings": ("type", "id", "namespace"),
     "autocompleteGroups": _FILTERED,
     "autocompleteRoles": _FILTERED,
+    "autocompleteTenantAccess": _FILTERED,
+    "diffAuditLog": ("previousId",),
+    "diffAnyAuditLog": ("previousId",),
+    "exportAuditLogs": _EXPORTED,
+    "exportAllAuditLogs": _EXPORTED,
 }
+# What is as of an event, and so has an entity tag, though its path does not end with its id.
+_VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog"})
 
 
 class Operation(Struct, frozen=True):
@@ -242,7 +253,7 @@ def _headers_read(operation: Operation) -> tuple[str, ...]:
         return ()
     if operation.reads:
         return ("If-None-Match",) if is_versioned(operation) else ()
-    changes = operation.method != "POST" or "{" in operation.path.partition("{tenant}")[2]
+    changes = operation.method != "POST" or "{" in operation.path.replace("{tenant}", "")
     return (*(("If-Match",) if changes else ()), "Idempotency-Key", "X-Muniment-Reason")
 
 
@@ -253,7 +264,7 @@ def _is_paged(operation: Operation) -> bool:
 def is_versioned(operation: Operation) -> bool:
     """Tell whether an answer is one object with an entity tag."""
     answers = operation.answers
-    if operation.reads and not operation.path.endswith("}"):
+    if operation.reads and not operation.path.endswith("}") and operation.id not in _VERSIONED:
         return False
     return isinstance(answers, type) and issubclass(answers, Struct) and not operation.gate.open
 
@@ -270,6 +281,9 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Schema]:
             "description": "Nothing has changed since the version that If-None-Match names",
             "headers": _headers("ETag", POSITION_HEADER),
         }
+    also: tuple[int, ...] = operation.handler.opt.get("also", ())
+    for status in also:
+        answers[str(status)] = _success(operation, schemas)
     for status in sorted(_refusals(operation)):
         answers.setdefault(str(status), {"$ref": f"#/components/responses/{PROBLEMS[status]}"})
     return dict(sorted(answers.items()))
@@ -301,12 +315,12 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
 def _headers_answered(operation: Operation) -> tuple[str, ...]:
     if operation.gate.open:
         return ()
-    names = (POSITION_HEADER,)
-    if is_versioned(operation):
-        names += ("ETag",)
-    if _is_paged(operation):
-        names += ("Link",)
-    return names if operation.reads else (*names, REPLAYED_HEADER)
+    return (
+        POSITION_HEADER,
+        *(("ETag",) if is_versioned(operation) else ()),
+        *(("Link",) if _is_paged(operation) else ()),
+        *(() if operation.reads else (REPLAYED_HEADER,)),
+    )
 
 
 def _headers(*names: str) -> Schema:

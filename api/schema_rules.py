@@ -7,7 +7,7 @@ clients of them, because a refusal that the document does not announce looks lik
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from domain import limits, names
 
@@ -105,7 +105,7 @@ _EXAMPLES: Final[Mapping[str, object]] = {
 }
 
 
-def example(schema: Schema, components: Mapping[str, Schema], member: str = "") -> Any:
+def example(schema: Schema, components: Mapping[str, Schema], member: str = "") -> object:
     """Answer an example of a schema, by the names of its members where they tell more.
 
     Members that need not be there stand in it where the table knows them.
@@ -120,18 +120,28 @@ def example(schema: Schema, components: Mapping[str, Schema], member: str = "") 
         return example(schema["anyOf"][0], components, member)
     if "enum" in schema:
         return schema["enum"][0]
-    types = schema.get("type")
-    kind = types[0] if isinstance(types, list) else types
-    return _of_kind(str(kind), schema, components, member)
+    return _of_kind(kinds(schema)[0], schema, components, member)
+
+
+def kinds(schema: Schema) -> list[str]:
+    """Answer the types that a schema allows, none for a reference or a choice."""
+    types: list[str] | str = schema.get("type", [])
+    return [types] if isinstance(types, str) else types
 
 
 def fits(schema: Schema, value: object) -> bool:
     """Tell whether a value is of a schema's type, and the members of a list of theirs."""
-    types = schema.get("type", [])
-    kinds = types if isinstance(types, list) else [types]
-    if isinstance(value, list):
-        return "array" in kinds and all(fits(schema["items"], member) for member in value)
-    return {str: "string", int: "integer", dict: "object"}[type(value)] in kinds
+    allowed = kinds(schema)
+    match value:
+        case str():
+            return "string" in allowed
+        case int():
+            return "integer" in allowed
+        case list():
+            members = cast("list[object]", value)
+            return "array" in allowed and all(fits(schema["items"], one) for one in members)
+        case _:
+            return "object" in allowed
 
 
 def _of_kind(kind: str, schema: Schema, components: Mapping[str, Schema], member: str) -> object:

@@ -61,8 +61,6 @@ class Schemas:
                 return {"type": "array", "items": self._of(info.item_type)}
             case inspect.DictType():
                 return {"type": "object", "additionalProperties": self._of(info.value_type)}
-            case inspect.Metadata():
-                return {**self._of(info.type), **(info.extra_json_schema or {})}
             case _:
                 raise UndescribedTypeError(repr(info))
 
@@ -81,7 +79,8 @@ class Schemas:
         for field in info.fields:
             name = field.encode_name
             rule = schema_rules.rule(noun, _short_name(info.cls), name)
-            properties[name] = _ruled(self._of(field.type), rule)
+            schema = self._of(field.type)
+            properties[name] = schema if "$ref" in schema else {**schema, **rule}
             default = raw[field.name].default
             if default is NODEFAULT and field.required and not _may_be_absent(raw[field.name].type):
                 required.append(name)
@@ -96,6 +95,16 @@ class Schemas:
         }
 
 
+_FIXED: Final[Mapping[type[inspect.Type], Schema]] = {
+    inspect.BoolType: {"type": "boolean"},
+    inspect.FloatType: {"type": "number"},
+    inspect.DateTimeType: {"type": "string", "format": "date-time"},
+    inspect.NoneType: {"type": "null"},
+    inspect.AnyType: {},
+    inspect.RawType: {},
+}
+
+
 def _plain(info: inspect.Type) -> Schema | None:
     """Answer the schema of a type that has no parts."""
     match info:
@@ -104,16 +113,6 @@ def _plain(info: inspect.Type) -> Schema | None:
             return {"type": "string", **_given(limits)}
         case inspect.IntType():
             return {"type": "integer", **_given({"minimum": info.ge, "maximum": info.le})}
-        case inspect.BoolType():
-            return {"type": "boolean"}
-        case inspect.FloatType():
-            return {"type": "number"}
-        case inspect.DateTimeType():
-            return {"type": "string", "format": "date-time"}
-        case inspect.NoneType():
-            return {"type": "null"}
-        case inspect.AnyType() | inspect.RawType():
-            return {}
         case inspect.LiteralType():
             return {"type": "string", "enum": list(info.values)}
         case inspect.EnumType():
@@ -121,7 +120,7 @@ def _plain(info: inspect.Type) -> Schema | None:
         case inspect.CustomType() if info.cls is Secret:
             return {"type": "string", "format": "password", "writeOnly": True}
         case _:
-            return None
+            return _FIXED.get(type(info))
 
 
 def _given(limits: Mapping[str, int | None]) -> Schema:
@@ -138,33 +137,24 @@ def _union(members: list[Schema]) -> Schema:
     return {"anyOf": members}
 
 
-def _ruled(schema: Schema, rule: Schema) -> Schema:
-    """Add the rules of a member; those of a list or map that are about texts go to its items."""
-    if not rule or "$ref" in schema:
-        return schema
-    return {**schema, **rule}
-
-
 def _may_be_absent(annotation: object) -> bool:
     return UnsetType in get_args(annotation)
 
 
-def _short_name(cls: Any) -> str:
+def _short_name(cls: type) -> str:
     """Answer a class's own name; `Results[GroupForm]` is `GroupFormResults`."""
     origin = get_origin(cls)
     if origin is None:
-        name: str = cls.__name__
-        return name.removeprefix("_")
+        return cls.__name__.removeprefix("_")
     return "".join(_short_name(argument) for argument in get_args(cls)) + _short_name(origin)
 
 
-def _noun(cls: Any) -> str:
-    arguments = get_args(cls)
-    module: str = (arguments[0] if arguments else cls).__module__
-    return "".join(word.title() for word in module.rpartition(".")[2].split("_"))
+def _noun(cls: type) -> str:
+    named: type = next(iter(get_args(cls)), cls)
+    return "".join(word.title() for word in named.__module__.rpartition(".")[2].split("_"))
 
 
-def _own_words(cls: Any) -> str:
-    """Answer the class's docstring, its own and not what msgspec wrote."""
-    text = (get_origin(cls) or cls).__doc__ or ""
-    return " ".join(text.split())
+def _own_words(cls: type) -> str:
+    """Answer the class's docstring on one line."""
+    origin: type = get_origin(cls) or cls
+    return " ".join((origin.__doc__ or "").split())

@@ -99,20 +99,12 @@ def compile_subject(
     None for a tenant that is unknown or deleted, and for a subject that is unknown, disabled, or
     has no access to the tenant.
     """
-    known = facts.tenants.get(tenant)
-    if known is None or known.deleted:
+    group = facts.groups.get(subject)
+    if group is None and not _acts_in(facts, tenant, subject):
+        return None
+    if group is not None and (group.tenant != tenant or not is_open(facts, tenant)):
         return None
     masks: Masks = {}
-    group = facts.groups.get(subject)
-    if group is not None:
-        if group.tenant != tenant:
-            return None
-        return Compiled(masks, _collect(facts, tenant, subject, now, masks))
-    principal = facts.users.get(subject) or facts.service_accounts.get(subject)
-    if principal is None or not principal.enabled:
-        return None
-    if tenant not in facts.access.get(subject, ()):
-        return None
     valid_until = _collect(facts, tenant, subject, now, masks)
     for membership in memberships_of(facts, subject):
         if membership.tenant != tenant:
@@ -122,6 +114,22 @@ def compile_subject(
         if active:
             valid_until = min(valid_until, _collect(facts, tenant, membership.group, now, masks))
     return Compiled(masks, valid_until)
+
+
+def _acts_in(facts: Facts, tenant: TenantId, subject: SubjectId) -> bool:
+    principal = facts.users.get(subject) or facts.service_accounts.get(subject)
+    return (
+        principal is not None
+        and principal.enabled
+        and tenant in facts.access.get(subject, ())
+        and is_open(facts, tenant)
+    )
+
+
+def is_open(facts: Facts, tenant: TenantId) -> bool:
+    """Tell whether there is such a tenant, and has not been deleted."""
+    known = facts.tenants.get(tenant)
+    return known is not None and not known.deleted
 
 
 def _collect(facts: Facts, tenant: TenantId, subject: SubjectId, now: float, masks: Masks) -> float:
@@ -311,8 +319,7 @@ def is_unbounded_owner(facts: Facts, context: Context) -> bool:
 
 def sees_tenant(facts: Facts, context: Context, tenant: TenantId) -> bool:
     """Tell whether there is such a tenant and the caller has access to it."""
-    known = facts.tenants.get(tenant)
-    if known is None or known.deleted:
+    if not is_open(facts, tenant):
         return False
     token = caller_token(facts, context)
     if token is not None and not works_in(token, tenant):

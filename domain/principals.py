@@ -331,9 +331,7 @@ def unbind(binding: Binding) -> BindingDeleted:
 
 
 def end_access(state: Facts, tenant: TenantId, principal: PrincipalId) -> tuple[Event, ...]:
-    """End access to the tenant, and with it the memberships and own bindings there."""
-    if not has_access(state, principal, tenant):
-        return ()
+    """End the access that there is to the tenant, with the memberships and own bindings there."""
     return (
         *(
             MemberRemoved(tenant=tenant, group=held.group, principal=principal)

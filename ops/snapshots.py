@@ -26,10 +26,11 @@ from typing import (
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
-from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TokenId
+from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TenantId, TokenId
 from domain.principals import Binding, Membership
 from domain.roles import Role
 from domain.scopes import Scope
+from domain.service_accounts import ServiceAccount
 from domain.state import PersistentMap, PersistentMapMutation, State
 from domain.tokens import Token
 from domain.users import User
@@ -95,18 +96,47 @@ class _Bindings(Struct, array_like=True, kw_only=True):
     changed: list[int]
 
 
+class _ServiceAccounts(Struct, array_like=True, kw_only=True):
+    """The service accounts by column; ids by their number."""
+
+    id: list[int]
+    name: list[str]
+    description: list[str]
+    enabled: list[bool]
+    created: list[datetime]
+    changed: list[int]
+
+
+class _Access(Struct, array_like=True, kw_only=True):
+    """Who has access to which tenant, by column; ids by their number."""
+
+    principal: list[int]
+    tenant: list[int]
+    granted: list[datetime]
+
+
+class _Touched(Struct, array_like=True, kw_only=True):
+    """Which object was touched where, by column; ids by their number."""
+
+    id: list[int]
+    position: list[int]
+
+
 class _Body(Struct, array_like=True, kw_only=True):
     """The texts of the large tables, these tables, and every other member of the state."""
 
     texts: list[str]
     memberships: _Memberships
     bindings: _Bindings
+    service_accounts: _ServiceAccounts
+    access: _Access
+    touched: _Touched
     others: dict[str, Raw]
 
 
 # Built anew from `memberships`, `bindings` and `tokens`.
 INDEXES: Final = frozenset({"members", "bindings_of", "bindings_to", "tokens_of"})
-LARGE: Final = frozenset({"memberships", "bindings"})
+LARGE: Final = frozenset({"memberships", "bindings", "service_accounts", "access", "touched"})
 OTHERS: Final = tuple(
     name for name in State.__struct_fields__ if name not in INDEXES and name not in LARGE
 )
@@ -208,16 +238,37 @@ FORMAT: Final = format_of(State)
 def _packed(state: State) -> _Body:
     texts: Texts = {}
     memberships = [one for held in state.memberships.values() for one in held.values()]
-    packed_memberships = _pack_memberships(memberships, texts)
-    packed_bindings = _pack_bindings(list(state.bindings.values()), texts)
+    access = [
+        (principal, tenant, granted)
+        for principal, tenants in state.access.items()
+        for tenant, granted in tenants.items()
+    ]
+    accounts = list(state.service_accounts.values())
     return _Body(
-        texts=list(texts),
-        memberships=packed_memberships,
-        bindings=packed_bindings,
+        memberships=_pack_memberships(memberships, texts),
+        bindings=_pack_bindings(list(state.bindings.values()), texts),
+        service_accounts=_ServiceAccounts(
+            id=_numbers((one.id for one in accounts), texts),
+            name=[one.name for one in accounts],
+            description=[one.description for one in accounts],
+            enabled=[one.enabled for one in accounts],
+            created=[one.created for one in accounts],
+            changed=[one.changed for one in accounts],
+        ),
+        access=_Access(
+            principal=_numbers((principal for principal, _, _ in access), texts),
+            tenant=_numbers((tenant for _, tenant, _ in access), texts),
+            granted=[granted for _, _, granted in access],
+        ),
+        touched=_Touched(
+            id=_numbers(state.touched.keys(), texts), position=list(state.touched.values())
+        ),
         others={
             name: Raw(msgspec.msgpack.encode(_plain_value(name, getattr(state, name))))
             for name in OTHERS
         },
+        # Last, when every text has its number.
+        texts=list(texts),
     )
 
 
@@ -333,6 +384,11 @@ def _unpacked(body: _Body) -> State:
     return State(
         **values,
         **_unpack_bindings(body.bindings, texts),
+        service_accounts=_unpack_service_accounts(body.service_accounts, texts),
+        access=_unpack_access(body.access, texts),
+        touched=PersistentMap(
+            zip(map(texts.__getitem__, body.touched.id), body.touched.position, strict=True)
+        ),
         memberships=memberships,
         members=members,
         tokens_of=_persistent(tokens_of),
@@ -462,6 +518,45 @@ def _unpack_bindings(columns: _Bindings, texts: list[Any]) -> _BindingTables:
         "bindings_of": _finished(of_subject),
         "bindings_to": _finished(to_role),
     }
+
+
+def _unpack_service_accounts(
+    columns: _ServiceAccounts, texts: list[Any]
+) -> PersistentMap[SubjectId, ServiceAccount]:
+    return PersistentMap(
+        {
+            id_: ServiceAccount(
+                id=id_,
+                name=name,
+                description=description,
+                enabled=enabled,
+                created=created,
+                changed=changed,
+            )
+            for id_, name, description, enabled, created, changed in zip(
+                map(texts.__getitem__, columns.id),
+                columns.name,
+                columns.description,
+                columns.enabled,
+                columns.created,
+                columns.changed,
+                strict=True,
+            )
+        }
+    )
+
+
+def _unpack_access(
+    columns: _Access, texts: list[Any]
+) -> PersistentMap[SubjectId, PersistentMap[TenantId, datetime]]:
+    nowhere: PersistentMap[TenantId, datetime] = PersistentMap()
+    access: dict[SubjectId, PersistentMap[TenantId, datetime]] = {}
+    for number, tenant, granted in zip(
+        columns.principal, columns.tenant, columns.granted, strict=True
+    ):
+        principal = texts[number]
+        access[principal] = access.get(principal, nowhere).set(texts[tenant], granted)
+    return PersistentMap(access)
 
 
 def _finished(

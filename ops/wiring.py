@@ -17,6 +17,7 @@ from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
 from api.people import People
+from api.request_log import RequestLog
 from api.service import Health, Parts, Service
 from api.service import Settings as PublicSettings
 from domain import names
@@ -125,7 +126,7 @@ class Installation:
         settings = self._settings
         routes = create_app(self.service, on_startup=self._start, on_shutdown=self._stop)
         return Front(
-            Checks(self.service, routes),
+            Checks(self.service, RequestLog(routes, self._inputs.monotonic)),
             hosts=settings.served_hosts,
             public_https=settings.public_url.startswith("https://"),
             new_id=self._inputs.id,

@@ -51,9 +51,7 @@ from ops.store_errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
-    from domain.ids import CommandId
     from ops.inputs import Inputs
 
 QUEUE_COMMANDS_MAX: Final = 1024
@@ -139,7 +137,7 @@ class _Batch:
     """Commands decided on one draft, not yet appended."""
 
     def __init__(self, state: State) -> None:
-        self._state = state
+        self.state = state
         self.draft = Draft(state)
         self.records: list[Record] = []
         self.facts: list[Fact] = []
@@ -148,7 +146,7 @@ class _Batch:
 
     def undo(self) -> None:
         """Go back to the last whole command, whatever a fault has left on the draft."""
-        self.draft = Draft(self._state)
+        self.draft = Draft(self.state)
         for fact in self.facts:
             apply(self.draft, fact)
 
@@ -370,9 +368,9 @@ class Writer:
         """Answer the events that the same command left when it was given first."""
         own: list[Fact] = []
         for fact in self._backwards(recorded.position, batch):
-            # They stand side by side. An older command of the same id, long forgotten, may stand
-            # before them; it has another instant.
-            if own and _command_of(fact) != _command_of(own[0]):
+            # They stand side by side; an older command of the same id, whose record is forgotten,
+            # may stand further back.
+            if own and fact.envelope.command_id != own[0].envelope.command_id:
                 break
             own.append(fact)
         events = tuple(fact.envelope.event for fact in reversed(own))
@@ -391,27 +389,32 @@ class Writer:
 
     def _follow(self) -> bool:
         """Read on to the head in whole commands; tell whether there was anything new."""
-        began = self._inputs.monotonic()
         found = False
         limit = PAGE_RECORDS
         while True:
+            began = self._inputs.monotonic()
             page = [decode(record) for record in self._log.read(self._state.position, limit)]
-            if not page:
-                break
-            found = True
-            whole = page if len(page) < limit else _whole_commands(page)
+            is_last = len(page) < limit
+            whole = page if is_last else _whole_commands(page)
+            if whole:
+                found = True
+                self._go_on(whole)
+            if is_last:
+                self._proved_at = began
+                return found
             if not whole:
+                # One command fills the page.
                 limit *= 2
-                continue
-            draft = Draft(self._state)
-            for fact in whole:
-                if fact.position != draft.position + 1:
-                    raise AppendRefusedError(f"position {draft.position + 1} is missing")
-                apply(draft, fact)
-            self._state = draft.finish()
-            self._publish(Publication(self._state, tuple(whole), ()))
-        self._proved_at = began
-        return found
+
+    def _go_on(self, facts: list[Fact]) -> None:
+        """Apply and publish what others stored, whole commands without a gap."""
+        draft = Draft(self._state)
+        for fact in facts:
+            if fact.position != draft.position + 1:
+                raise AppendRefusedError(f"position {draft.position + 1} is missing")
+            apply(draft, fact)
+        self._state = draft.finish()
+        self._publish(Publication(self._state, tuple(facts), ()))
 
     def _refuse(self, pending: list[Pending], code: str) -> None:
         if pending:
@@ -435,13 +438,8 @@ class Writer:
 
 def _whole_commands(page: list[Fact]) -> list[Fact]:
     """Answer the page without the last command, whose end may lie beyond the page."""
-    last = _command_of(page[-1])
+    last = page[-1].envelope.command_id
     end = len(page)
-    while end and _command_of(page[end - 1]) == last:
+    while end and page[end - 1].envelope.command_id == last:
         end -= 1
     return page[:end]
-
-
-def _command_of(fact: Fact) -> tuple[CommandId, datetime]:
-    """Answer what the events of one command have in common and no neighbour has."""
-    return fact.envelope.command_id, fact.envelope.at

@@ -208,7 +208,7 @@ def _selection() -> Select[Any]:
 
 
 def _entries(connection: Connection, statement: Select[Any]) -> tuple[Entry, ...]:
-    found = connection.execute(statement).tuples()
+    found = connection.execute(statement)
     return tuple(Entry(**dict(zip(_FIELDS, values, strict=True))) for values in found)
 
 

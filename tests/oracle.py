@@ -15,9 +15,9 @@ def allowed(
     model: Model, tenant: str, subject: str, question: tuple[str, str, str, str], now: float
 ) -> bool:
     """`question` is type, action, namespace and resource ("" for none; "type/id")."""
-    if subject not in model["groups"]:
-        if not model["enabled"].get(subject) or (subject, tenant) not in model["access"]:
-            return False
+    is_able = model["enabled"].get(subject) and (subject, tenant) in model["access"]
+    if subject not in model["groups"] and not is_able:
+        return False
     holders = {subject} | {
         row["group"] for row in model["members"] if row["principal"] == subject and within(row, now)
     }
@@ -32,7 +32,7 @@ def allowed(
 
 
 def within(row: dict[str, Any], now: float) -> bool:
-    return row["begins"] <= now < row["ends"]
+    return bool(row["begins"] <= now < row["ends"])
 
 
 def reaches(place: str, namespace: str, resource: str) -> bool:

@@ -44,8 +44,8 @@ def facts(state: State, events: tuple[Event, ...], at: datetime = START) -> tupl
 
 def actor(id_: str, token: str | UnsetType = UNSET) -> Actor:
     """Answer the actor of a principal's id, with the token that it uses."""
-    kind = "service_account" if id_.startswith("sa_") else "user"
-    return Actor(type=kind, id=id_, token_id=token)
+    is_account = id_.startswith("sa_")
+    return Actor(type="service_account" if is_account else "user", id=id_, token_id=token)
 
 
 def context(

@@ -280,7 +280,7 @@ async def members(
         joined = await listing.ask(call, memberships.joined_of_group, position, *group)
     names = await principals.names(call, call.state, (row.principal for row in held))
     rows = [(row, names[row.principal], joined.get(row.principal)) for row in held]
-    found, total = await listing.pick(rows, asked, _value, "username")
+    found, total = await listing.pick(rows, asked, _value, "name")
     others = principals.may(call, VIEW_GROUP)
     shown = [
         _member(call.state, TenantId(tenant), GroupId(id), name, at, others=others)[0]

@@ -122,19 +122,14 @@ def group_names(
 
 
 def auths(
-    state: State, tenant: TenantId | UnsetType, principal: User | ServiceAccount, at: datetime
+    state: State, tenant: TenantId, account: ServiceAccount, at: datetime
 ) -> tuple[Auth, ...]:
-    """Answer by what a principal can authenticate: a password, or tokens that are live.
-
-    With `tenant` only tokens that work in it are told of.
-    """
-    if isinstance(principal, User):
-        return () if principal.password is UNSET else (Auth(name=principal.id, type="BASIC_AUTH"),)
-    issued = [state.tokens[token] for token in state.tokens_of.get(principal.id, ())]
+    """Answer the live tokens of a service account that work in the tenant."""
+    issued = [state.tokens[token] for token in state.tokens_of.get(account.id, ())]
     return tuple(
         Auth(name=token.name, type="API_TOKEN")
         for token in sorted(issued, key=lambda token: (token.name, token.id))
-        if tokens.refusal(token, at) is None and (tenant is UNSET or access.works_in(token, tenant))
+        if tokens.refusal(token, at) is None and access.works_in(token, tenant)
     )
 
 

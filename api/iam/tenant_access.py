@@ -16,7 +16,7 @@ from api.call import Call, gives, needs
 from api.iam import fields, principals
 from api.iam.bindings import ResourceForm
 from api.iam.fields import AutocompleteRequest, Flag, Text
-from api.iam.principals import AccessRow, GroupName, Name
+from api.iam.principals import AccessRow, Auth, GroupName, Name
 from api.list_fields import USERS
 from api.listing import Asked
 from api.paging import Results
@@ -171,7 +171,7 @@ async def search(
 ) -> Response[Results[AccessRow]]:
     asked = listing.asked(call, USERS, _ORDERS)
     candidates = await _candidates(call, TenantId(tenant))
-    found, total = await listing.pick(candidates, asked, _value, "username")
+    found, total = await listing.pick(candidates, asked, _value, "name")
     rows = [_row(call, TenantId(tenant), one) for one in found]
     return listing.answer(call, asked.page, rows, total)
 
@@ -196,7 +196,7 @@ async def autocomplete(
     )
     candidates = await _candidates(call, TenantId(tenant), everyone=everyone)
     first = Asked(Page(size=listing.AUTOCOMPLETED_MAX), where)
-    matching, _ = await listing.pick(candidates, first, _value, "username")
+    matching, _ = await listing.pick(candidates, first, _value, "name")
     by_id: dict[str, _Candidate] = {one.user.id: one for one in candidates}
     wanted = dict.fromkeys((*(fields.listed(data.ids) or ()), *(one.user.id for one in matching)))
     chosen = [by_id[id_] for id_ in wanted if id_ in by_id][: listing.AUTOCOMPLETED_MAX]
@@ -257,7 +257,9 @@ def _row(call: Call, tenant: TenantId, one: _Candidate) -> AccessRow:
         username=one.name.username,
         display_name=one.name.display_name,
         groups=principals.group_names(call.state, tenant, one.user.id, at),
-        auths=principals.auths(call.state, tenant, one.user, at),
+        auths=(
+            () if one.user.password is UNSET else (Auth(name=one.name.username, type="BASIC_AUTH"),)
+        ),
     )
 
 

@@ -196,7 +196,7 @@ def _issue(family: Family) -> HTTPRouteHandler:
 def _list(family: Family) -> HTTPRouteHandler:
     @get(
         family.base,
-        opt=family.read,
+        opt={**family.read, "whole": True},
         operation_id=f"list{family.noun}s",
         summary="List the tokens of this owner, expired ones too, newest first",
     )
@@ -299,7 +299,7 @@ def _revoke(family: Family) -> HTTPRouteHandler:
         operation_id=f"revoke{family.noun}",
         summary="Revoke a token for ever, from the next request on",
     )
-    async def revoke(call: NamedDependency[Call]) -> Response[bytes]:
+    async def revoke(call: NamedDependency[Call]) -> Response[None]:
         id_ = TokenId(call.parameters["token_id"])
         command = RevokeToken(tenant=_tenant(call), owner=_owner(call, family), id=id_)
         return (await call.execute(command, on=id_)).empty(status=family.revoked_status)

@@ -5,9 +5,8 @@ What is personal is sealed here, at the edge; the commands carry ciphertext.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from typing import Any, Final
 
 from litestar import Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
@@ -18,25 +17,38 @@ from api import listing
 from api.call import OWNER, Call, Done
 from api.credentials import Sealer, judge_password
 from api.iam import fields, principals
-from api.iam.fields import Flag, Text
-from api.iam.service_accounts import PrivilegeRequest, TenantReference
+from api.iam.service_accounts import PrivilegeRequest
+from api.iam.user_forms import (
+    PasswordRequest,
+    ProfileRequest,
+    RestrictedRequest,
+    UserForm,
+    UserRequest,
+    UserSummary,
+    auths_of,
+    email_index,
+    judged,
+    news,
+    tenants_of,
+    user_form,
+)
 from api.list_fields import USERS
 from api.paging import Results
 from api.people import Person
-from domain import access, commands, names, users
-from domain.errors import Faults, NotFoundError
+from domain import access, names
+from domain.errors import NotFoundError
 from domain.ids import BindingId, GroupId, TenantId, UserId
 from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
 from domain.sealed import Sealed, Secret
 from domain.state import State
 from domain.users import (
+    ChangeOwnProfile,
     ChangeUser,
     CreateUser,
     DeleteUser,
     DisableUser,
     EnableUser,
     EndSessions,
-    User,
     UserCreated,
 )
 from projections.directory import users as directory
@@ -47,168 +59,15 @@ _ORDERS: Final = frozenset(
     {"id", "name", "username", "email", "enabled", "instanceOwner", "created", "updated"}
 )
 
-# Shapes
-
-
-class UserRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    email: str
-    first_name: Text = UNSET
-    last_name: Text = UNSET
-    password: Secret | UnsetType | None = UNSET
-    tenants: tuple[str, ...] | UnsetType | None = UNSET
-    groups: tuple[str, ...] | UnsetType | None = UNSET
-    instance_owner: Flag = UNSET
-    super_admin: Flag = UNSET
-    restricted: Flag = UNSET
-
-
-class ProfileRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    email: Text = UNSET
-    first_name: Text = UNSET
-    last_name: Text = UNSET
-
-
-class PasswordRequest(Struct, frozen=True, kw_only=True):
-    password: Secret
-
-
-class RestrictedRequest(Struct, frozen=True, kw_only=True):
-    restricted: bool
-
-
-class UserAuth(Struct, frozen=True, kw_only=True):
-    id: str
-    name: str
-    type: Literal["BASIC_AUTH", "OIDC"]
-
-
-class UserGroup(Struct, frozen=True, kw_only=True, rename="camel"):
-    id: str
-    tenant_id: str
-
-
-class UserForm(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A user; its groups stand in the order in which they were last sent."""
-
-    id: str
-    username: str
-    display_name: str
-    first_name: str
-    last_name: str
-    email: str
-    tenants: tuple[TenantReference, ...]
-    auths: tuple[UserAuth, ...]
-    groups: tuple[UserGroup, ...]
-    instance_owner: bool
-    super_admin: bool
-    restricted: bool
-    enabled: bool
-    created: datetime
-
-
-class UserSummary(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A user as it is listed."""
-
-    id: str
-    username: str
-    display_name: str
-    tenants: tuple[TenantReference, ...]
-    auths: tuple[UserAuth, ...]
-    instance_owner: bool
-    super_admin: bool
-
-
-async def user_form(call: Call, state: State, id_: UserId) -> tuple[UserForm, int]:
-    """Answer the user as of a state, and the position of the last change of what is shown."""
-    user = users.require(state, id_)
-    person = await call.service.people.of(user)
-    at = listing.moment(call, state)
-    held = sorted(access.memberships_of(state, id_), key=lambda membership: membership.ordinal)
-    owner = id_ in state.owners
-    form = UserForm(
-        id=id_,
-        username=person.email,
-        display_name=person.display_name,
-        first_name=person.first_name,
-        last_name=person.last_name,
-        email=person.email,
-        tenants=tenants_of(state, id_),
-        auths=_auths(user, person),
-        groups=tuple(
-            UserGroup(id=one.group, tenant_id=one.tenant)
-            for one in held
-            if not access.is_over(one.expires_at, at)
-        ),
-        instance_owner=owner,
-        super_admin=owner,
-        restricted=user.restricted,
-        enabled=user.enabled,
-        created=user.created,
-    )
-    renamed = (state.tenants[tenant].changed for tenant in state.access.get(id_, ()))
-    return form, max(commands.changed_at(state, id_) or 0, *renamed, 0)
-
-
-def tenants_of(state: State, id_: str) -> tuple[TenantReference, ...]:
-    """Answer the tenants that a principal has access to, by id."""
-    found = (state.tenants[tenant] for tenant in sorted(state.access.get(id_, ())))
-    return tuple(TenantReference(id=one.id, name=one.name) for one in found if not one.deleted)
-
-
-def _auths(user: User, person: Person) -> tuple[UserAuth, ...]:
-    if user.password is UNSET:
-        return ()
-    return (UserAuth(id=user.id, name=person.email, type="BASIC_AUTH"),)
-
-
 # What is personal
 
 
-def judged(email: str | UnsetType, first_name: Text, last_name: Text) -> dict[str, str]:
-    """Answer the members given, in their normal form and by their sealed fields' names.
-
-    A name may be empty, which is none. Raises InvalidError `user.invalid`.
-    """
-    faults = Faults()
-    found: dict[str, str] = {}
-    if email is not UNSET:
-        found["email"] = faults.check("email", names.email, email)
-    for field, path, value in (
-        ("first_name", "firstName", fields.given(first_name)),
-        ("last_name", "lastName", fields.given(last_name)),
-    ):
-        if value is not UNSET:
-            found[field] = faults.check(path, names.display_name, value) if value else ""
-    faults.refuse("user.invalid")
-    return found
-
-
-def news(person: Person, given: Mapping[str, str]) -> dict[str, str]:
-    """Answer what of the members given is new, both names where one of them is.
-
-    Every sealing differs, so the domain cannot tell; and names that go together must not be
-    mixed from two requests at once.
-    """
-    changed = {field for field, value in given.items() if value != getattr(person, field)}
-    if changed & {"first_name", "last_name"}:
-        changed |= {"first_name", "last_name"}
-    return {field: value for field, value in given.items() if field in changed}
-
-
-def email_index(call: Call, given: Mapping[str, str]) -> bytes | UnsetType:
-    """Answer by which an e-mail among the members is found."""
-    email = given.get("email")
-    if email is None:
-        return UNSET
-    return call.service.vault.email_index(names.canonical_email(email))
-
-
 async def _password(
-    call: Call, sealer: Sealer, password: Secret | UnsetType | None, own_words: Mapping[str, str]
+    call: Call, sealer: Sealer, password: Secret | UnsetType | None, own_words: Iterable[str]
 ) -> Sealed | UnsetType:
     if not password:
         return UNSET
-    judge_password(call.service, password, own_words.values())
+    judge_password(call.service, password, own_words)
     return await sealer.password(await call.service.passwords.hash(password))
 
 
@@ -233,16 +92,13 @@ async def _shown(call: Call, done: Done, id_: UserId, *, status: int = 200) -> R
     operation_id="createUser",
     summary="Create a user, perhaps with a password, access to tenants and groups",
 )
-async def create(
-    data: JSONBody[UserRequest], call: NamedDependency[Call]
-) -> Response[UserForm]:
+async def create(data: JSONBody[UserRequest], call: NamedDependency[Call]) -> Response[UserForm]:
     id_ = UserId(call.service.inputs.id())
     person = judged(data.email, data.first_name, data.last_name)
     privilege = fields.privilege(data.instance_owner, data.super_admin)
     tenants, groups = fields.listed(data.tenants) or (), fields.listed(data.groups) or ()
-    context = call.context()
-    sealer = Sealer(call.service, context, id_)
-    password = await _password(call, sealer, data.password, person)
+    sealer = Sealer(call.service, call.context(), id_)
+    password = await _password(call, sealer, data.password, person.values())
     kept = {field: value for field, value in person.items() if value}
     sealed = await sealer.person(kept)
     command = CreateUser(
@@ -284,9 +140,12 @@ async def replace(
     given = judged(data.email, fields.text(data.first_name), fields.text(data.last_name))
     privilege = fields.privilege(data.instance_owner, data.super_admin)
     tenants, groups = fields.listed(data.tenants), fields.listed(data.groups)
-    user = users.require(call.state, UserId(id))
-    sealer = Sealer(call.service, context := call.context(id), user.id)
-    password = await _password(call, sealer, data.password, given)
+    user = call.state.users.get(UserId(id))
+    if user is None:
+        # Unknown, unless it is a repeat of a request about one who has been deleted since.
+        return await _shown(call, await call.execute(ChangeUser(id=UserId(id)), on=id), UserId(id))
+    sealer = Sealer(call.service, call.context(id), user.id)
+    password = await _password(call, sealer, data.password, given.values())
     changed = news(await call.service.people.of(user), given)
     sealed = await sealer.person(changed, user.email.key)
     command = ChangeUser(
@@ -303,3 +162,230 @@ async def replace(
         restricted=fields.given(data.restricted),
     )
     return await _shown(call, Done(call, await sealer.execute(command)), user.id)
+
+
+@patch(
+    "/users/{id:str}",
+    opt=OWNER,
+    operation_id="changeUser",
+    summary="Change names and e-mail, as far as given",
+)
+async def change(
+    id: FromPath[str], data: JSONBody[ProfileRequest], call: NamedDependency[Call]
+) -> Response[UserForm]:
+    done = await change_person(call, UserId(id), data, ChangeUser)
+    return await _shown(call, done, UserId(id))
+
+
+async def change_person(
+    call: Call,
+    id_: UserId,
+    data: ProfileRequest,
+    command: type[ChangeUser | ChangeOwnProfile],
+) -> Done:
+    """Give the command that changes what a request names of a person."""
+    given = judged(fields.given(data.email), data.first_name, data.last_name)
+    user = call.state.users.get(id_)
+    if user is None:
+        return await call.execute(command(id=id_), on=id_)
+    sealer = Sealer(call.service, call.context(id_), id_)
+    changed = news(await call.service.people.of(user), given)
+    sealed = await sealer.person(changed, user.email.key)
+    outcome = await sealer.execute(
+        command(
+            id=id_,
+            email=sealed.get("email", UNSET),
+            email_index=email_index(call, changed),
+            first_name=sealed.get("first_name", UNSET),
+            last_name=sealed.get("last_name", UNSET),
+        )
+    )
+    return Done(call, outcome)
+
+
+@delete(
+    "/users/{id:str}",
+    status_code=204,
+    opt=OWNER,
+    operation_id="deleteUser",
+    summary="Delete a user with its tokens, sessions, memberships and bindings",
+)
+async def remove(id: FromPath[str], call: NamedDependency[Call]) -> Response[None]:
+    return (await call.execute(DeleteUser(id=UserId(id)), on=id)).empty()
+
+
+# Passwords, privileges, sessions
+
+
+@patch(
+    "/users/{id:str}/password",
+    opt=OWNER,
+    operation_id="setUserPassword",
+    summary="Set a user's password, which ends its sessions",
+)
+async def set_password(
+    id: FromPath[str], data: JSONBody[PasswordRequest], call: NamedDependency[Call]
+) -> Response[UserForm]:
+    user = call.state.users.get(UserId(id))
+    if user is None:
+        judge_password(call.service, data.password, ())
+        return await _shown(call, await call.execute(ChangeUser(id=UserId(id)), on=id), UserId(id))
+    person = await call.service.people.of(user)
+    own_words = (person.email, person.first_name, person.last_name)
+    sealer = Sealer(call.service, call.context(id), user.id)
+    command = ChangeUser(
+        id=user.id, password=await _password(call, sealer, data.password, own_words)
+    )
+    return await _shown(call, Done(call, await sealer.execute(command)), user.id)
+
+
+@patch(
+    ["/users/{id:str}/instanceowner", "/users/{id:str}/superadmin"],
+    status_code=200,
+    opt=OWNER,
+    operation_id="setUserPrivilege",
+    summary="Give or take the privilege of an instance owner",
+)
+async def set_privilege(
+    id: FromPath[str], data: JSONBody[PrivilegeRequest], call: NamedDependency[Call]
+) -> Response[bytes]:
+    owner = fields.privilege(data.instance_owner, data.super_admin) is True
+    user = _not_an_account(call, id)
+    command = (GrantInstanceOwner if owner else RevokeInstanceOwner)(principal=user)
+    return (await call.execute(command, on=id)).empty(status=200)
+
+
+@patch(
+    "/users/{id:str}/restricted",
+    status_code=200,
+    opt=OWNER,
+    operation_id="setUserRestricted",
+    summary="Keep a user from changing its own details and making tokens, or no longer",
+)
+async def set_restricted(
+    id: FromPath[str], data: JSONBody[RestrictedRequest], call: NamedDependency[Call]
+) -> Response[bytes]:
+    command = ChangeUser(id=UserId(id), restricted=data.restricted)
+    return (await call.execute(command, on=id)).empty(status=200)
+
+
+@post(
+    "/users/{id:str}/disable",
+    status_code=200,
+    opt=OWNER,
+    operation_id="disableUser",
+    summary="Refuse the user, its sessions and tokens from the next request on",
+)
+async def disable(id: FromPath[str], call: NamedDependency[Call]) -> Response[UserForm]:
+    return await _shown(call, await call.execute(DisableUser(id=UserId(id)), on=id), UserId(id))
+
+
+@post(
+    "/users/{id:str}/enable",
+    status_code=200,
+    opt=OWNER,
+    operation_id="enableUser",
+    summary="Let the user act again",
+)
+async def enable(id: FromPath[str], call: NamedDependency[Call]) -> Response[UserForm]:
+    return await _shown(call, await call.execute(EnableUser(id=UserId(id)), on=id), UserId(id))
+
+
+@delete(
+    "/users/{id:str}/refresh-token",
+    status_code=204,
+    opt=OWNER,
+    operation_id="endUserSessions",
+    summary="End all sessions of a user",
+)
+async def end_sessions(id: FromPath[str], call: NamedDependency[Call]) -> Response[None]:
+    return (await call.execute(EndSessions(id=UserId(id)), on=id)).empty()
+
+
+# The list
+
+
+class _Candidate(Struct, frozen=True, kw_only=True):
+    """A user who may be in the list."""
+
+    row: UserRow
+    person: Person
+    groups: tuple[str, ...]
+    locked: bool
+
+
+@get("/users", opt=OWNER, operation_id="listUsers", summary="List all users")
+async def search(call: NamedDependency[Call]) -> Response[Results[UserSummary]]:
+    asked = listing.asked(call, USERS, _ORDERS)
+    state, at = call.state, listing.moment(call)
+    rows = await listing.ask(call, directory.everyone, state.position)
+    found = [state.users[row.id] for row in rows]
+    persons = await call.service.people.of_all(found)
+    locked: frozenset[bytes] = frozenset()
+    if asked.names("locked"):
+        locked = await call.service.failures.locked()
+    candidates = [
+        _Candidate(
+            row=row,
+            person=person,
+            groups=tuple(
+                one.group
+                for one in access.memberships_of(state, row.id)
+                if not access.is_over(one.expires_at, at)
+            ),
+            locked=user.email_index in locked,
+        )
+        for row, user, person in zip(rows, found, persons, strict=True)
+    ]
+    chosen, total = await listing.pick(candidates, asked, _value, "name")
+    return listing.answer(call, asked.page, [_summary(state, one) for one in chosen], total)
+
+
+def _value(one: _Candidate) -> Row:
+    row, person = one.row, one.person
+    return principals.value_of(
+        {
+            "q": (person.email, person.display_name, row.id),
+            "id": row.id,
+            "username": person.email,
+            "email": person.email,
+            "name": person.display_name,
+            "type": "STANDARD",
+            "enabled": row.enabled,
+            "locked": one.locked,
+            "instanceOwner": row.instance_owner,
+            "groupList": one.groups,
+            # Every user there is stands in this list, whatever is asked.
+            "existingOnly": (True, False),
+            "created": row.created,
+            "updated": row.updated,
+        }
+    )
+
+
+def _summary(state: State, one: _Candidate) -> UserSummary:
+    return UserSummary(
+        id=one.row.id,
+        username=one.person.email,
+        display_name=one.person.display_name,
+        tenants=tenants_of(state, one.row.id),
+        auths=auths_of(state.users[one.row.id], one.person),
+        instance_owner=one.row.instance_owner,
+        super_admin=one.row.instance_owner,
+    )
+
+
+ROUTES: Final[list[Any]] = [
+    create,
+    show,
+    replace,
+    change,
+    remove,
+    set_password,
+    set_privilege,
+    set_restricted,
+    disable,
+    enable,
+    end_sessions,
+    search,
+]

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ops.bench import append, check, command_costs, replay, start
+from ops.bench import append, check, command_costs, endpoints, http_checks, replay, start
 from ops.bench.report import Options, Report, environment, lines, table
 
 
@@ -28,6 +28,8 @@ BENCHMARKS: Final = {
     "replay": Benchmark(replay.run, "1,000,000 events read and decoded beside bare SQL", (10,)),
     "start": Benchmark(start.run, "a start by replay of 1,000,000 events, by snapshot", (10,)),
     "commands": Benchmark(command_costs.run, "processor time a command beside its rules"),
+    "http": Benchmark(http_checks.run, "an evaluation over HTTP beside a bare server"),
+    "endpoints": Benchmark(endpoints.run, "other routes over HTTP beside a bare server"),
     "check": Benchmark(check.run, "a check in the process beside the bare mask loop", (10,)),
 }
 

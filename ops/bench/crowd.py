@@ -17,7 +17,7 @@ import uvloop
 from msgspec import Struct
 
 from domain import commands
-from domain.bindings import AssignRole, Assignment, DeleteBinding
+from domain.bindings import Assignment, AssignRole, DeleteBinding
 from domain.events import Actor, Envelope, Fact
 from domain.ids import MAIN, BindingId, CommandId, RoleId
 from domain.permissions import ANY, TypeActions

@@ -128,7 +128,7 @@ def dialect_of(connection: Connection) -> Dialect:
 def rows(connection: Connection, view: View[R], statement: Select[Any]) -> tuple[R, ...]:
     """Answer the rows that a statement of `selection` finds."""
     fields = view.row.__struct_fields__
-    found = connection.execute(statement).tuples()
+    found = connection.execute(statement)
     return tuple(view.row(**dict(zip(fields, values, strict=True))) for values in found)
 
 

@@ -139,9 +139,7 @@ def _write_until_killed(
         writer.join()
 
 
-def _judge(
-    node: Node, token: str, groups: list[str], journal: Journal, verdict: Verdict
-) -> None:
+def _judge(node: Node, token: str, groups: list[str], journal: Journal, verdict: Verdict) -> None:
     """Compare the journal with every account that there is: present once, with both groups."""
     with Client(node.url, bearer(token)) as client:
         rows = _all_accounts(client)

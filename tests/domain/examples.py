@@ -213,7 +213,7 @@ EXAMPLES: tuple[Event, ...] = (
 
 
 def example_facts() -> tuple[Fact, ...]:
-    """Answer the examples at their positions; every other one with all members that may be left out."""
+    """Answer the examples at their positions; every other one with each member of an envelope."""
     return tuple(
         Fact(
             position,

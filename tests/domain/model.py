@@ -53,9 +53,7 @@ def model_of(state: State) -> Model:
     }
 
 
-def span(
-    not_before: datetime | UnsetType, expires_at: datetime | UnsetType
-) -> dict[str, float]:
+def span(not_before: datetime | UnsetType, expires_at: datetime | UnsetType) -> dict[str, float]:
     """Answer begin and end in Unix seconds."""
     return {
         "begins": -math.inf if not_before is UNSET else not_before.timestamp(),

@@ -32,11 +32,11 @@ from tests.domain.world import (
     ROOT,
     SOON,
     SPARE,
-    START,
     WORLD,
     bound,
     role,
 )
+from tests.fixed_inputs import START
 
 
 def assignment(

@@ -29,10 +29,10 @@ from domain.tokens import TokenIssued
 from tests.domain.campaign import FIRST
 from tests.domain.examples import EXAMPLES, example_facts
 from tests.domain.test_state import history, seeds
-from tests.domain.world import BOT, NEW_TOKEN, WORLD, group, token
+from tests.domain.world import BOT, NEW_GROUP, NEW_TOKEN, WORLD, group, token
 from tests.spec import facts
 
-ENVELOPE = facts(WORLD.state, (group("grp_x", "x"),))[0].envelope
+ENVELOPE = facts(WORLD.state, (group(NEW_GROUP, "x"),))[0].envelope
 
 
 @settings(max_examples=20)
@@ -48,7 +48,7 @@ def test_every_recorded_event_comes_back(seed: int) -> None:
 @for_all(name=st.text(), description=st.text())
 def test_any_text_comes_back_or_is_not_written(name: str, description: str) -> None:
     """Style 8.7: what constructors do not validate is noticed before it is for ever."""
-    event = GroupCreated(tenant=MAIN, id="grp_x", name=name, description=description)
+    event = GroupCreated(tenant=MAIN, id=NEW_GROUP, name=name, description=description)
     envelope = structs.replace(ENVELOPE, event=event)
 
     try:
@@ -90,7 +90,9 @@ def test_an_encoder_alone_would_write_it() -> None:
 
 def test_an_unknown_topic_halts_the_reader() -> None:
     """Design 1.8: a reader never steps over what it does not know; it may be a revocation."""
-    with pytest.raises(UnknownTopicError, match="unknown topic token.burnt.v1 at position 3") as no:
+    with pytest.raises(
+        UnknownTopicError, match=r"unknown topic token\.burnt\.v1 at position 3"
+    ) as no:
         decode(Record(3, "token.burnt.v1", b"{}"))
 
     assert (3, "token.burnt.v1") == (no.value.position, no.value.topic)

@@ -10,12 +10,12 @@ from msgspec import UNSET, structs
 from domain import commands
 from domain.access import Narrowing
 from domain.commands import Expectation, changed_at, decide
-from domain.errors import Requirement, StaleError
+from domain.errors import ForbiddenError, Requirement, StaleError
 from domain.events import Actor
-from domain.groups import ChangeGroup, CreateGroup, DeleteGroup, GroupRenamed
+from domain.groups import ChangeGroup, CreateGroup, DeleteGroup, GroupRenamed, RemoveMember
 from domain.ids import MAIN, BindingId, CommandId, GroupId, TokenId, UserId
 from domain.owners import GrantInstanceOwner
-from domain.permissions import from_lists
+from domain.permissions import Permission, from_lists
 from domain.principals import InstanceOwnerGranted, TokenRevoked
 from domain.service_accounts import ServiceAccountDeleted, ServiceAccountDisabled
 from domain.state import Draft, Recorded, apply
@@ -32,7 +32,6 @@ from tests.domain.world import (
     OPERATOR,
     ROOT,
     SOON,
-    START,
     WORLD,
     bound,
     group,
@@ -40,6 +39,7 @@ from tests.domain.world import (
     member,
     token,
 )
+from tests.fixed_inputs import START
 from tests.spec import COMMAND_ID, SYSTEM, History, context, facts
 
 CREATE = CreateGroup(tenant=MAIN, id=NEW_GROUP, name="Night")
@@ -140,21 +140,20 @@ def test_an_instance_owners_token_passes_the_gates_that_it_leaves() -> None:
 
 def test_an_instance_owner_passes_administration_and_nothing_else() -> None:
     """Kestra-iam 5.5: the privilege gives no right on FLOW, EXECUTION or any other type."""
-    permission = commands.Permission
     circumstances = context(ROOT)
 
-    commands.require_permission(WORLD.state, circumstances, MAIN, permission("ROLE", "DELETE"))
-    with pytest.raises(commands.ForbiddenError):
-        commands.require_permission(WORLD.state, circumstances, MAIN, permission("FLOW", "VIEW"))
-    with pytest.raises(commands.ForbiddenError) as refused:
-        commands.require_permission(WORLD.state, context(DAN), MAIN, permission("FLOW", "VIEW"))
+    commands.require_permission(WORLD.state, circumstances, MAIN, Permission("ROLE", "DELETE"))
+    with pytest.raises(ForbiddenError):
+        commands.require_permission(WORLD.state, circumstances, MAIN, Permission("FLOW", "VIEW"))
+    with pytest.raises(ForbiddenError) as refused:
+        commands.require_permission(WORLD.state, context(DAN), MAIN, Permission("FLOW", "VIEW"))
     assert (Requirement("FLOW", "VIEW"),) == refused.value.required
 
 
 def test_an_owner_of_a_group_with_a_token_that_leaves_that_out_is_refused() -> None:
     """Kestra-iam 8: also an exception from a permission is cut down by the token."""
     narrowing = Narrowing(permissions=from_lists({"FLOW": ["*"]}))
-    command = commands.groups.RemoveMember(tenant=MAIN, group=BOTS, principal=BOT)
+    command = RemoveMember(tenant=MAIN, group=BOTS, principal=BOT)
     world = WORLD.and_then(member(BOTS, DAN, "OWNER"), token(TOKEN, DAN, narrowing))
 
     world.when(command, by=DAN, token=TOKEN).refuses("permission.denied")
@@ -281,9 +280,7 @@ def test_every_kind_of_object_knows_its_last_change() -> None:
     )
     last = world.state.position
 
-    found = [
-        changed_at(world.state, id_) for id_ in (BindingId("bnd_1"), TOKEN, NEW_GROUP)
-    ]
+    found = [changed_at(world.state, id_) for id_ in (BindingId("bnd_1"), TOKEN, NEW_GROUP)]
     assert [last - 2, last - 1, last] == found
     for id_ in (BOT, ADA, OPERATOR, MAIN):
         assert 0 < (changed_at(world.state, id_) or 0) < last

@@ -103,5 +103,5 @@ def test_a_changed_field_is_noticed() -> None:
     first = records()[0]
     renamed = Record(1, first.topic, first.state.replace(b'"log_id"', b'"id"'))
 
-    with pytest.raises(UnreadableEventError, match="unreadable log.opened.v1 at position 1"):
+    with pytest.raises(UnreadableEventError, match=r"unreadable log\.opened\.v1 at position 1"):
         decode(renamed)

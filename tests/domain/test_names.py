@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from domain import names
 
-DECEPTIVE = ("\x00", "\x1b", "\x7f", "\u200b", "\u202e", "\u2066", "\ufeff", "\ue000", "\u2028", "\U000e0041")
+DECEPTIVE = (
+    "\x00",
+    "\x1b",
+    "\x7f",
+    "\u200b",
+    "\u202e",
+    "\u2066",
+    "\ufeff",
+    "\ue000",
+    "\u2028",
+    "\U000e0041",
+)
 PATTERNED: tuple[Callable[[str], str], ...] = (
     names.label,
     names.tenant_id,
@@ -112,7 +123,7 @@ def test_a_pattern_ends_where_the_text_ends(rule: Callable[[str], str], tail: st
 
 @pytest.mark.parametrize("character", DECEPTIVE)
 def test_what_cannot_be_seen_is_refused(character: str) -> None:
-    """Security 2.9: no control, format, bidirectional, zero-width, private or unassigned characters."""
+    """Security 2.9: no control, format, zero-width, private or unassigned characters."""
     for rule in (names.display_name, names.description, names.resource_id):
         with pytest.raises(ValueError, match="control"):
             rule(f"a{character}b")
@@ -137,7 +148,13 @@ def test_a_name_taken_is_taken_again_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("Bots", "bOTS"), ("ＢＯＴＳ", "bots"), ("Straße", "STRASSE"), ("ﬁt", "FIT"), ("é", "É")],
+    [
+        ("Bots", "bOTS"),
+        ("\uff22\uff2f\uff34\uff33", "bots"),
+        ("Straße", "STRASSE"),
+        ("ﬁt", "FIT"),
+        ("é", "É"),
+    ],
 )
 def test_names_that_look_alike_compare_equal(one: str, other: str) -> None:
     """Security 2.9: unique names compare by NFKC case fold."""

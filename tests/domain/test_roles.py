@@ -98,7 +98,9 @@ def test_create_role_beyond_the_callers_own_rights_is_refused() -> None:
 @pytest.mark.parametrize(
     "lists", [{"*": ["VIEW"]}, {"GROUP": ["*"], "*": ["*"]}, {"FLOW": ["*"]}, {"USERS": ["VIEW"]}]
 )
-def test_create_role_with_a_wildcard_that_is_not_held_is_refused(lists: dict[str, list[str]]) -> None:
+def test_create_role_with_a_wildcard_that_is_not_held_is_refused(
+    lists: dict[str, list[str]],
+) -> None:
     """Security 2.2: a wildcard is given only by who holds that wildcard or a wider one."""
     command = structs.replace(CREATE, permissions=from_lists(lists))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import UNSET, structs
 
-
-from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TokenId
 from domain.access import Narrowing
+from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TokenId
 from domain.permissions import from_lists
 from domain.principals import (
     BindingDeleted,

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from domain import state as states
+from domain.ids import MAIN
 from domain.state import Draft, State, apply, digest, evolve
 from domain.tenants import TenantRenamed
 from tests.domain.campaign import FIRST, Campaign
@@ -44,7 +45,7 @@ def history(seed: int) -> tuple[Fact, ...]:
     return tuple(found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @for_all(seed=seeds)
 def test_replay_equals_live(seed: int) -> None:
     """Design 1: one by one, in one go, and in two parts, a history amounts to the same."""
@@ -118,13 +119,13 @@ def test_an_older_state_is_untouched() -> None:
 def test_a_dropped_draft_is_the_rollback() -> None:
     """Design 3: a draft that is dropped leaves nothing behind."""
     draft = Draft(FIRST)
-    apply(draft, facts(FIRST, (TenantRenamed(tenant="main", name="x"),))[0])
+    apply(draft, facts(FIRST, (TenantRenamed(tenant=MAIN, name="x"),))[0])
 
-    assert "main" == FIRST.tenants["main"].name
-    assert "x" == draft.finish().tenants["main"].name
+    assert "main" == FIRST.tenants[MAIN].name
+    assert "x" == draft.finish().tenants[MAIN].name
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @for_all(seed=seeds, order=st.permutations(range(len(EXAMPLES))), rounds=st.integers(1, 2))
 def test_apply_never_raises(seed: int, order: list[int], rounds: int) -> None:
     """Style 8.1: a recorded event is folded into any state, also one it was not decided on."""

@@ -89,9 +89,9 @@ def test_create_tenant_of_a_reserved_id_is_refused(reserved: str) -> None:
 
 def test_create_tenant_with_malformed_words_is_refused() -> None:
     """Every field that does not fit is named."""
-    refusal = WORLD.when(
-        structs.replace(CREATE, id=TenantId("No"), name=""), by=ROOT
-    ).refuses("tenant.invalid")
+    refusal = WORLD.when(structs.replace(CREATE, id=TenantId("No"), name=""), by=ROOT).refuses(
+        "tenant.invalid"
+    )
 
     assert ["id", "name"] == [fault.path for fault in refusal.fields]
 
@@ -215,9 +215,7 @@ def test_grant_tenant_access_to_an_unknown_principal_is_refused() -> None:
 def test_grant_tenant_access_without_permission_is_refused() -> None:
     """Whoever lacks USER:CREATE gives none, to itself or others."""
     WORLD.when(GRANT, by=DAN).refuses("permission.denied")
-    WORLD.when(structs.replace(GRANT, tenant=BETA, principal=DAN), by=DAN).refuses(
-        "tenant.unknown"
-    )
+    WORLD.when(structs.replace(GRANT, tenant=BETA, principal=DAN), by=DAN).refuses("tenant.unknown")
 
 
 def test_end_tenant_access_ends_memberships_and_bindings_there() -> None:

@@ -10,20 +10,15 @@ from msgspec import UNSET, structs
 from domain.access import Narrowing
 from domain.ids import MAIN, ServiceAccountId, TokenId, UserId
 from domain.permissions import from_lists
-from domain.principals import InstanceOwnerGranted, TokenRevoked
-from domain.roles import RoleId
-from domain.scopes import Resource
+from domain.principals import InstanceOwnerGranted
+from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.tokens import (
     DisableToken,
     EnableToken,
-    ExtendToken,
     IssueToken,
     RevokeAllTokens,
     RevokeToken,
     RotateToken,
-    TokenDisabled,
-    TokenEnabled,
-    TokenExtended,
     TokenRotated,
 )
 from domain.users import UserRestricted
@@ -35,22 +30,21 @@ from tests.domain.world import (
     CAL,
     DAN,
     DRONE,
-    HOUR,
-    LATER,
     NEW_TOKEN,
     NOWHERE,
     OPERATOR,
+    PROD,
+    RECORD,
     ROOT,
     SHARED,
     SOON,
-    START,
     WORLD,
     bound,
     digest_of,
     prefix_of,
-    role,
     token,
 )
+from tests.fixed_inputs import START
 
 TOKEN = TokenId("tok_1")
 OWN = TokenId("tok_own")
@@ -97,9 +91,7 @@ def test_issue_token_by_a_tenant_route_keeps_it_in_that_tenant() -> None:
 def test_issue_token_by_an_instance_owner_is_wide() -> None:
     """Kestra-iam 5.6: an instance owner's token is not kept to the route's tenant."""
     WORLD.when(ISSUE, by=ROOT).then(token(NEW_TOKEN, BOT))
-    WORLD.when(structs.replace(ISSUE, tenant=UNSET, owner=DAN), by=ROOT).then(
-        token(NEW_TOKEN, DAN)
-    )
+    WORLD.when(structs.replace(ISSUE, tenant=UNSET, owner=DAN), by=ROOT).then(token(NEW_TOKEN, DAN))
 
 
 def test_issue_token_for_oneself_is_recorded_with_all_that_was_asked() -> None:
@@ -185,6 +177,42 @@ def test_issue_token_narrowed_to_what_the_caller_holds_is_recorded() -> None:
 
     assert world.when(structs.replace(ISSUE, narrowing=harmless), by=CAL).events
     world.when(structs.replace(ISSUE, narrowing=harmful), by=CAL).refuses("token.escalation")
+
+
+IN_PROD = Narrowing(namespaces=("prod",))
+ON_RECORD = Narrowing(resources=(Resource("record", "r-17"),))
+ON_OTHER = Narrowing(resources=(Resource("record", "r-18"),))
+DEV = Scope(namespace="dev")
+BILLING = Scope(namespace="prod.billing")
+
+
+@pytest.mark.parametrize(
+    ("owners", "narrowing", "callers", "accepted"),
+    [
+        (WHOLE_TENANT, IN_PROD, PROD, True),
+        (WHOLE_TENANT, IN_PROD, BILLING, False),
+        (WHOLE_TENANT, IN_PROD, DEV, False),
+        (BILLING, IN_PROD, BILLING, True),
+        (BILLING, IN_PROD, DEV, False),
+        (DEV, IN_PROD, RECORD, True),
+        (RECORD, IN_PROD, RECORD, True),
+        (RECORD, IN_PROD, PROD, False),
+        (WHOLE_TENANT, ON_RECORD, RECORD, True),
+        (WHOLE_TENANT, ON_RECORD, PROD, False),
+        (PROD, ON_RECORD, PROD, True),
+        (PROD, ON_RECORD, DEV, False),
+        (RECORD, ON_OTHER, DEV, True),
+    ],
+)
+def test_issue_token_narrowed_to_places_is_judged_there(
+    owners: Scope, narrowing: Narrowing, callers: Scope, *, accepted: bool
+) -> None:
+    """Kestra-iam 5.6: what is left of the owner's rights at those places must be held there."""
+    world = WORLD.and_then(bound(BOT, OPERATOR, owners), bound(CAL, OPERATOR, callers))
+
+    outcome = world.when(structs.replace(ISSUE, narrowing=narrowing), by=CAL)
+
+    assert accepted == isinstance(outcome.verdict, tuple)
 
 
 def test_issue_token_of_an_instance_owner_is_refused_unless_it_leaves_that_out() -> None:

@@ -131,6 +131,13 @@ def test_create_user_with_a_token_for_one_tenant_is_refused() -> None:
     world.when(CREATE, by=ROOT, token=TOKEN).refuses("privilege.required")
 
 
+def test_create_user_with_the_privilege_is_guarded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Security 2.2: were the gate open, the rule would still keep the privilege."""
+    monkeypatch.setattr("domain.commands.require_owner", lambda *_: None)
+
+    WORLD.when(structs.replace(CREATE, instance_owner=True), by=ADA).refuses("privilege.denied")
+
+
 def test_create_user_of_a_taken_email_is_refused() -> None:
     """Kestra-iam 2.4: an e-mail is unique in the installation, and free again with its user."""
     command = structs.replace(CREATE, email_index=index(DAN))
@@ -395,9 +402,7 @@ def test_end_sessions_is_recorded() -> None:
 
 def test_delete_user_ends_all_that_it_holds() -> None:
     """Kestra-iam 5.6: tokens, memberships, bindings, access and the privilege end with it."""
-    world = TWO.and_then(
-        bound(DAN, OPERATOR, id_="bnd_1"), member(BOTS, DAN), token(TOKEN, DAN)
-    )
+    world = TWO.and_then(bound(DAN, OPERATOR, id_="bnd_1"), member(BOTS, DAN), token(TOKEN, DAN))
 
     world.when(DeleteUser(id=DAN), by=ROOT).then(
         TokenRevoked(id=TOKEN),

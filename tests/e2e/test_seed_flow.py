@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -74,10 +75,14 @@ def question(namespace: str, action: str = "UPDATE") -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def journey(node: Node) -> Journey:
-    """The journey up to the token."""
-    return Journey(node)
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+    """The journey up to the token, on one server for all tests that leave it as it is."""
+    node = Node(tmp_path_factory.mktemp("journey") / "data")
+    node.init()
+    node.start()
+    yield Journey(node)
+    node.stop()
 
 
 def test_kestras_client_makes_an_account_that_a_group_governs(journey: Journey) -> None:
@@ -162,25 +167,26 @@ def test_each_act_is_in_the_audit_list_with_who_and_how(journey: Journey) -> Non
     assert positions == sorted(positions, reverse=True)
 
 
-def test_a_revoked_token_is_refused_on_the_very_next_request(journey: Journey) -> None:
+def test_a_revoked_token_is_refused_on_the_very_next_request(node: Node) -> None:
     """Revoking takes effect with the answer."""
+    journey = Journey(node)
     assert journey.allowed("prod.billing")
 
     journey.kestra.service_account.delete_api_token_for_service_account_with_tenant(
         journey.bot.id, journey.token_id, "main"
     )
 
-    with journey.node.client(journey.token) as client:
+    with node.client(journey.token) as client:
         refused = client.post("/access/v1/evaluation", json=question("prod.billing"))
     assert (refused.status_code, refused.json()["code"]) == (401, "token.revoked")
-    bot = KestraClient(host=journey.node.url, token=journey.token, timeout=20)
+    bot = KestraClient(host=node.url, token=journey.token, timeout=20)
     with pytest.raises(UnauthorizedException):
         bot.me.current_user()
 
 
-def test_killed_and_restarted_it_finds_everything_as_it_was(journey: Journey) -> None:
+def test_killed_and_restarted_it_finds_everything_as_it_was(node: Node) -> None:
     """After kill -9 and a restart: the same digest, the same answers, the same trail."""
-    node = journey.node
+    journey = Journey(node)
     before = muniment("digest", data_dir=node.data_dir)
     trail = journey.trail()
     assert before.returncode == 0, before.stderr
@@ -198,8 +204,8 @@ def test_killed_and_restarted_it_finds_everything_as_it_was(journey: Journey) ->
     assert again["results"] == trail
 
 
-def test_nobody_is_let_in_without_a_credential(node: Node) -> None:
+def test_nobody_is_let_in_without_a_credential(journey: Journey) -> None:
     """Without a credential every route of the contract says so."""
-    refused = httpx.get(f"{node.url}/api/v1/main/groups/search", timeout=20)
+    refused = httpx.get(f"{journey.node.url}/api/v1/main/groups/search", timeout=20)
 
     assert (refused.status_code, refused.json()["code"]) == (401, "auth.required")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -94,8 +95,8 @@ class Desk:
         self.log = log
         self.inputs = inputs or FixedInputs()
         self.published: list[Publication] = []
-        self.heads: list[int] = []
         self.halts: list[str] = []
+        self.news = threading.Event()
         self._ids = 0
         self.writer = kind(
             log,
@@ -106,9 +107,9 @@ class Desk:
         )
 
     def _publish(self, publication: Publication) -> None:
-        self.heads.append(self.log.head())
         self.published.append(publication)
         settle(publication)
+        self.news.set()
 
     def give(
         self,

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from ops import wiring
-from ops.writer import Pending, Writer, _Batch  # noqa: PLC2701 - a broken build knows the insides
+from ops.writer import Pending, Writer
 from tests.campaigns.mutants.start import broken
 
 # Long enough for a handful of kills to meet it.
@@ -16,16 +16,15 @@ LATE_SECONDS: Final = 0.15
 class EarlyWriter(Writer):
     """Decides and tells, and appends some time later."""
 
-    def _write(self, pending: list[Pending]) -> None:
-        batch = _Batch(self._state)
-        for one in pending:
-            self._decide(batch, one)
+    def _write(self, pending: list[Pending]) -> int:
+        batch = self._decided(pending)
         publication = batch.publication()
         self._state = publication.state
         self._publish(publication)
         time.sleep(LATE_SECONDS)
         if batch.records:
             self._log.append(batch.records[0].position, batch.records)
+        return len(batch.settled)
 
 
 if __name__ == "__main__":

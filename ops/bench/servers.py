@@ -1,0 +1,222 @@
+"""Which servers does a benchmark over HTTP measure, and what do they cost a request?
+
+Each server is a process of its own on loopback, pinned to the first processor; the load comes
+from another process on the second. What is compared is the processor time of the server, its
+children included, because the machine is shared with the load.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from ops.bench import data, stores
+from ops.bench.load import CONNECTIONS, Loaded, Prepared
+from ops.event_log import SQLiteLog
+from ops.inputs import SystemInputs
+from ops.settings import Settings
+from ops.setup import NewUser, set_up
+from ops.stores import LOG_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from domain.events import Event
+    from ops.bench.data import World
+
+_LISTENING: Final = "listening on "
+_STOP_SECONDS: Final = 15
+_BARE: Final = ("-m", "ops.bench.bare")
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_WARM_UP_SECONDS: Final = 0.5
+
+
+class Server(Struct, frozen=True):
+    """A running server."""
+
+    process: int
+    url: str
+
+    def cpu_seconds(self) -> float:
+        """Answer the processor time so far, of the process and of its ended children."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(field) for field in fields[11:15]) / _TICKS_A_SECOND
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What a server did under load; latencies are of a schedule at half that rate."""
+
+    cpu_us: float
+    requests_a_second: float
+    p50_ms: float
+    p99_ms: float
+    wrong_answers: int
+
+
+@contextmanager
+def started(arguments: Iterable[str]) -> Iterator[Server]:
+    """Yield a server that prints where it listens; it is told to stop at the end."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")
+    }
+    process = subprocess.Popen(  # noqa: S603 - this very program, with arguments of its own
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    try:
+        _pin(process.pid, 0)
+        url = ""
+        for line in process.stdout or ():
+            if line.startswith(_LISTENING):
+                url = line.removeprefix(_LISTENING).strip()
+                break
+        if not url:
+            raise RuntimeError("a server ended before it listened")
+        yield Server(process.pid, url)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextmanager
+def bare() -> Iterator[Server]:
+    """Yield the server that does nothing."""
+    with started(_BARE) as server:
+        yield server
+
+
+@contextmanager
+def muniment(world: World, more: Iterable[Event] = ()) -> Iterator[Server]:
+    """Yield `muniment serve` on an installation that holds the world and more events."""
+    with stores.private_directory() as directory:
+        place = directory / "data"
+        place.mkdir(mode=0o700)
+        set_up(Settings(data_dir=place), SystemInputs(), NewUser(email="owner@bench.example"))
+        log = SQLiteLog(place / LOG_FILE)
+        try:
+            issued = (token.issued for token in world.tokens)
+            for events in (world.additions(), issued, more):
+                stores.fill(log, data.records(events, log.head()))
+        finally:
+            log.close()
+        serve = ("-m", "ops.cli.main", "serve", "--data-dir", str(place), "--port", "0")
+        with started(serve) as server:
+            yield server
+
+
+def _pin(process: int, number: int) -> None:
+    """Keep server and load on different processors where there are two."""
+    processors = sorted(os.sched_getaffinity(0))
+    if len(processors) > 1:
+        os.sched_setaffinity(process, {processors[number]})
+
+
+def measure(server: Server, requests: Path, seconds: float, client: str) -> Cost:
+    """Load the server for so long; then, at half the rate, for as long, for the latencies."""
+    drive = _wrk if client == "wrk" else _as_fast_as_it_goes
+    drive(server, requests, _WARM_UP_SECONDS)
+    before = server.cpu_seconds()
+    loaded = drive(server, requests, seconds)
+    cpu_us = (server.cpu_seconds() - before) / loaded.requests * 1e6
+    rate = loaded.requests / loaded.seconds
+    scheduled = _own(server, requests, seconds, rate / 2)
+    return Cost(
+        cpu_us=cpu_us,
+        requests_a_second=rate,
+        p50_ms=scheduled.p50_ms,
+        p99_ms=scheduled.p99_ms,
+        wrong_answers=loaded.wrong_answers + scheduled.wrong_answers,
+    )
+
+
+def _as_fast_as_it_goes(server: Server, requests: Path, seconds: float) -> Loaded:
+    return _own(server, requests, seconds, 0)
+
+
+def _own(server: Server, requests: Path, seconds: float, rate: float) -> Loaded:
+    arguments = ("-m", "ops.bench.load", server.url, str(requests), str(seconds), str(rate))
+    process = subprocess.Popen(  # noqa: S603 - this very program, with arguments of its own
+        [sys.executable, *arguments], stdout=subprocess.PIPE
+    )
+    _pin(process.pid, 1)
+    written, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError("the load ended with an error")
+    return msgspec.json.decode(written, type=Loaded)
+
+
+def _wrk(server: Server, requests: Path, seconds: float) -> Loaded:
+    """As `_own`, by wrk, which checks no answer and tells no percentile that we would print."""
+    script = requests.with_suffix(".lua")
+    prepared = msgspec.msgpack.decode(requests.read_bytes(), type=list[Prepared])
+    texts = ",\n".join(
+        '"' + "".join(f"\\{byte:03}" for byte in one.request) + '"' for one in prepared
+    )
+    script.write_text(
+        f"local texts = {{{texts}}}\nlocal turn = 0\n"
+        "function request() turn = turn % #texts + 1; return texts[turn] end\n"
+    )
+    written = subprocess.run(  # noqa: S603 - the caller asked for it
+        [
+            str(which("wrk")),
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{max(1, round(seconds))}s",
+            "-s",
+            str(script),
+            server.url,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    (counted,) = re.findall(r"(\d+) requests in", written)
+    (rate,) = re.findall(r"Requests/sec:\s*([\d.]+)", written)
+    return Loaded(
+        requests=int(counted),
+        seconds=int(counted) / float(rate),
+        wrong_answers=len(re.findall(r"Non-2xx", written)),
+        p50_ms=0,
+        p99_ms=0,
+    )
+
+
+def write(path: Path, requests: list[Prepared]) -> None:
+    """Write the prepared requests for the load's process."""
+    path.write_bytes(msgspec.msgpack.encode(requests))
+
+
+def request(
+    method: str, path: str, token: str, body: bytes = b"", *, status: int = 200, contains: bytes
+) -> Prepared:
+    """Answer a request as a client library would send it."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "host: localhost",
+        "user-agent: muniment-bench/1",
+        "accept: application/json",
+        f"authorization: Bearer {token}",
+    ]
+    if body:
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
+    head = "\r\n".join([*lines, "", ""]).encode()
+    return Prepared(head + body, str(status).encode(), contains)

@@ -1,0 +1,211 @@
+"""What does a test need to ask any route at all: an object for its path, a body, a caller?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from api.openapi import Operation
+from domain.access import Narrowing
+from domain.groups import AddMember
+from domain.ids import (
+    MAIN,
+    BindingId,
+    GroupId,
+    PrincipalId,
+    TokenId,
+    UserId,
+)
+from domain.permissions import from_lists
+from domain.service_accounts import DisableServiceAccount
+from domain.token_text import digest
+from domain.tokens import DisableToken, RevokeToken
+from tests.service import NOBODY, PASSWORD, Headers, Served, bearer
+
+NEW_PASSWORD: Final = "another horse, another battery"
+
+# Bodies by operation id, for requests that succeed; `$words` stand for what a world has.
+BODIES: Final[dict[str, Any]] = {
+    "addGroupMember": {"membership": "OWNER"},
+    "autocompleteGroups": {"q": "bot"},
+    "autocompleteRoles": {"ids": ["$role"]},
+    "autocompleteTenantAccess": {"q": "ada"},
+    "changeInstanceServiceAccount": {"name": "renamed", "description": "new"},
+    "changeMe": {"firstName": "Ada", "lastName": "Lovelace"},
+    "changeMyPassword": {"oldPassword": PASSWORD, "newPassword": NEW_PASSWORD},
+    "changeUser": {"firstName": "Ada", "lastName": "Lovelace"},
+    "createBinding": {"type": "USER", "externalId": "$account", "roleId": "$role"},
+    "createBindings": [
+        {"type": "GROUP", "externalId": "$group", "roleId": "$role", "namespaceId": "prod"}
+    ],
+    "createGroup": {"name": "$new", "membersId": ["$account"]},
+    "createInstanceServiceAccount": {"name": "ci-bot", "tenants": ["main"]},
+    "createRole": {"name": "deployer", "permissions": {"FLOW": ["VIEW"]}},
+    "createServiceAccount": {"name": "ci-bot", "groups": [{"id": "$group"}]},
+    "createTenant": {"id": "$new", "name": "Gamma"},
+    "createUser": {"email": "$new@example.com", "tenants": ["main"]},
+    "findAuditLog": {"resource": "GROUP"},
+    "getGroupsByIds": {"ids": ["$group"]},
+    "getRolesByIds": {"ids": ["$role"]},
+    "grantTenantAccessByEmail": {"email": "$outsider"},
+    "issueInstanceServiceAccountToken": {"name": "deploy"},
+    "issueOwnToken": {"name": "deploy"},
+    "issueServiceAccountToken": {"name": "deploy", "maxAge": "P30D"},
+    "issueUserToken": {"name": "deploy"},
+    "replaceGroup": {"name": "$new", "description": "new"},
+    "replaceRole": {"name": "deployer", "permissions": {"FLOW": ["VIEW"]}},
+    "replaceServiceAccount": {"name": "renamed"},
+    "replaceTenant": {"name": "Delta"},
+    "replaceUser": {"email": "$new@example.com", "firstName": "Ada"},
+    "replaceUserGroups": {"groupIds": ["$group"]},
+    "rotateInstanceServiceAccountToken": {"grace": "PT1H"},
+    "rotateOwnToken": {"grace": "PT1H"},
+    "rotateServiceAccountToken": {"grace": "PT1H"},
+    "rotateUserToken": {"grace": "PT1H"},
+    "setServiceAccountPrivilege": {"instanceOwner": True},
+    "setUserPassword": {"password": NEW_PASSWORD},
+    "setUserPrivilege": {"superAdmin": True},
+    "setUserRestricted": {"restricted": True},
+}
+QUERIES: Final = {"changeGroupMembership": "?membership=OWNER"}
+
+ADMIN: Final = {"*": ["*"]}
+NARROW: Final = Narrowing(permissions=from_lists({"FLOW": ["VIEW"]}), tenants=(MAIN,))
+
+
+class World:
+    """An installation with someone of every kind; each request gets objects of its own."""
+
+    def __init__(self, http: Served) -> None:
+        self.http = http
+        self._made = 0
+        self.beta = http.tenant("beta")
+        self._account = http.account("shared")
+        expired = bearer(http.token(self._account, max_age_seconds=60))
+        http.inputs.advance(61)
+        self._nobodies: dict[str, Headers] = {
+            "anonymous": NOBODY,
+            "malformed": bearer("muns_notatoken"),
+            "expired": expired,
+            "revoked": self._revoked(),
+            "disabled": self._of_disabled(),
+        }
+        self._callers: dict[str, tuple[PrincipalId, Headers]] = {}
+
+    def new(self) -> str:
+        """Answer a word that has not been used."""
+        self._made += 1
+        return f"new{self._made}"
+
+    # Callers
+
+    def caller(self, kind: str, *, new: bool = False) -> tuple[PrincipalId, Headers]:
+        """Answer a caller of a kind; `new` for a route by which it changes or ends itself."""
+        if kind in self._nobodies:
+            return self._account, self._nobodies[kind]
+        if new or kind not in self._callers:
+            self._callers[kind] = self._caller(kind)
+        return self._callers[kind]
+
+    def _caller(self, kind: str) -> tuple[PrincipalId, Headers]:
+        owner = kind in {"owner", "narrowed"}
+        tenant = self.beta if kind == "foreign" else MAIN
+        user = self.http.user(f"{self.new()}@example.com", tenants=(tenant,), owner=owner)
+        if kind == "foreign":
+            self.http.allow(user, ADMIN, tenant=self.beta)
+        if kind == "low":
+            self.http.allow(user, {"FLOW": ["VIEW"]})
+        return user, self.http.bearer(user, NARROW if kind == "narrowed" else UNSET)
+
+    def _revoked(self) -> Headers:
+        text = self.http.token(self._account)
+        self.http.give(RevokeToken(owner=self._account, id=self._token_id(text)))
+        return bearer(text)
+
+    def _of_disabled(self) -> Headers:
+        account = self.http.account("disabled")
+        token = self.http.token(account)
+        self.http.give(DisableServiceAccount(id=account))
+        return bearer(token)
+
+    def _token(self, owner: PrincipalId, *, enabled: bool) -> TokenId:
+        id_ = self._token_id(self.http.token(owner))
+        if not enabled:
+            self.http.give(DisableToken(owner=owner, id=id_))
+        return id_
+
+    def _token_id(self, text: str) -> TokenId:
+        return self.http.state.digests[digest(text)]
+
+    # Objects
+
+    def path(self, operation: Operation, caller: PrincipalId) -> str:
+        """Answer the path of a route with new objects in the places of its parameters."""
+        path = operation.path.replace("{tenant}", MAIN)
+        owner = caller
+        if "{id}" in path:
+            noun = path.partition("/{id}")[0].rpartition("/")[2]
+            owner = UserId(self._object(noun))
+            path = path.replace("{id}", owner)
+        if "{user_id}" in path:
+            path = path.replace("{user_id}", self._member(operation, GroupId(owner)))
+        if "{token_id}" in path:
+            token = self._token(owner, enabled="/enable" not in path)
+            path = path.replace("{token_id}", token)
+        path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
+        return path + QUERIES.get(operation.id, "")
+
+    def _object(self, noun: str) -> str:
+        http = self.http
+        makers: dict[str, Callable[[], str]] = {
+            "groups": lambda: http.group(self.new()),
+            "roles": lambda: http.role({"FLOW": ["VIEW"]}),
+            "bindings": lambda: http.allow(self._account, {"FLOW": ["VIEW"]}),
+            "service-accounts": lambda: http.account("made"),
+            "users": lambda: http.user(f"{self.new()}@example.com"),
+            "tenants": lambda: http.tenant(self.new()),
+            "auditlogs": self._event,
+        }
+        return makers[noun]()
+
+    def _event(self) -> str:
+        self.http.group(self.new())
+        return f"e{self.http.state.position}"
+
+    def _member(self, operation: Operation, group: GroupId) -> str:
+        member = self.http.account("member")
+        if "members" in operation.path and operation.id != "addGroupMember":
+            default = BindingId(self.http.inputs.id())
+            self.http.give(
+                AddMember(tenant=MAIN, group=group, principal=member, default_binding=default)
+            )
+        return member
+
+    def body(self, operation: Operation) -> Any:
+        """Answer the body of a request that would succeed, UNSET for none."""
+        return self._filled(BODIES.get(operation.id, UNSET))
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._filled(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [self._filled(member) for member in value]
+        return self._word(value) if isinstance(value, str) else value
+
+    def _word(self, text: str) -> str:
+        match text:
+            case "$account":
+                return self._account
+            case "$group":
+                return self.http.group(self.new())
+            case "$role":
+                return self.http.role({"FLOW": ["VIEW"]})
+            case "$outsider":
+                email = f"{self.new()}@example.com"
+                self.http.user(email, tenants=())
+                return email
+            case _:
+                return text.replace("$new", self.new())
+

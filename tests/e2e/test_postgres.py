@@ -1,0 +1,244 @@
+"""Do several processes over one PostgreSQL act as one service?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+from psycopg.conninfo import make_conninfo
+
+from tests.campaigns import access, owners, races
+from tests.campaigns.access import EVALUATION, World, question
+from tests.campaigns.client import Answer, Client, LostError, bearer
+from tests.campaigns.link import Link
+from tests.e2e.node import PROGRAM, Node, muniment
+from tests.postgres import Database, create_database, drop_database, socket_address
+
+SEED = 20261123
+BOUND_SECONDS = 2.0
+GRACE_SECONDS = 0.5
+REVOKED_EVERYWHERE_SECONDS = 1.5
+BACK_SECONDS = 10.0
+SERVE_STALE = "tests.campaigns.mutants.serve_stale"
+
+
+class Cluster(Struct, frozen=True):
+    """Two nodes over one database; the second reaches it through a link that can fail."""
+
+    database: Database
+    first: Node
+    second: Node
+    link: Link
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.first.url, self.second.url]
+
+
+@contextmanager
+def running(directory: Path, program: str = PROGRAM) -> Iterator[Cluster]:
+    """Make an installation in a database of its own, and serve it by two processes."""
+    database = create_database(migrated=False)
+    with ExitStack() as stack:
+        stack.callback(drop_database, database)
+        stored = {"MUNIMENT_DATABASE_URL": database.url}
+        owned = {**stored, "MUNIMENT_OWNER_DATABASE_URL": database.owner_url}
+        Node(directory / "one", settings=owned).init()
+        link = stack.enter_context(Link(socket_address(database)))
+        linked = {
+            "MUNIMENT_DATABASE_URL": make_conninfo(
+                database.url, host="127.0.0.1", port=str(link.port)
+            ),
+            "MUNIMENT_MASTER_KEY_FILE": str(directory / "one" / "master.key"),
+            "MUNIMENT_STALENESS_BOUND_SECONDS": str(BOUND_SECONDS),
+        }
+        (directory / "two").mkdir(mode=0o700)
+        cluster = Cluster(
+            database,
+            Node(directory / "one", program=program, settings=stored),
+            Node(directory / "two", program=program, settings=linked),
+            link,
+        )
+        for node in (cluster.first, cluster.second):
+            node.start()
+            stack.callback(node.stop)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes that this module shares."""
+    with running(tmp_path_factory.mktemp("cluster")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster) -> World:
+    """What is asked about, made by way of the first node."""
+    return access.build(cluster.first.url)
+
+
+def ready(node: Node) -> Answer:
+    """What the node's readiness probe answers."""
+    with Client(node.url, timeout_seconds=5) as probe:
+        return probe.ask("GET", "/readyz")
+
+
+def until_ready(node: Node) -> None:
+    """Wait until the node is ready again."""
+    end = time.monotonic() + BACK_SECONDS
+    while ready(node).status != 200:
+        assert time.monotonic() < end, "not ready again: " + "".join(node.output)
+        time.sleep(0.02)
+
+
+def test_a_group_reaches_its_namespace_by_way_of_any_process(
+    cluster: Cluster, world: World
+) -> None:
+    """Written by one process, answered by the other from the position that was acknowledged."""
+    with Client(cluster.first.url, bearer(world.owner_token)) as owner:
+        position = owner.ask("GET", f"/api/v1/main/groups/{world.group}").position
+    for url in cluster.urls:
+        with Client(url, bearer(world.bot_token)) as bot:
+            inside = bot.ask(
+                "POST", EVALUATION, question(world.bot, "prod.billing", at_least=position)
+            )
+            outside = bot.ask(
+                "POST", EVALUATION, question(world.bot, "production", at_least=position)
+            )
+            managed = bot.ask("POST", "/api/v1/main/groups", {"name": "Mine"})
+
+        assert inside.body["decision"] is True
+        assert outside.body["decision"] is False
+        assert (managed.status, managed.code) == (403, "permission.denied")
+
+
+def test_each_write_is_seen_by_the_other_process(cluster: Cluster, world: World) -> None:
+    """Reliability B3: what asks for a position is never shown less, on either process."""
+    clients = [Client(url, bearer(world.owner_token)) for url in cluster.urls]
+    stale = 0
+    for number in range(100):
+        writer, reader = clients[number % 2], clients[1 - number % 2]
+        made = writer.ask("POST", "/api/v1/main/groups", {"name": f"Seen {number}"})
+        assert made.status == 200, made.text
+        path = f"/api/v1/main/groups/{made.body['id']}?at_least={made.position}"
+        stale += reader.ask("GET", path).status != 200
+    for client in clients:
+        client.close()
+
+    print(f"B3: {stale} of 100 stale")
+    assert stale == 0
+
+
+def test_a_revoked_token_is_refused_by_the_other_process_too(
+    cluster: Cluster, world: World
+) -> None:
+    """Reliability B4: at most 1.5 s after the acknowledgement no process knows the token."""
+    latencies = []
+    with (
+        Client(cluster.first.url, bearer(world.owner_token)) as owner,
+        Client(cluster.second.url) as other,
+    ):
+        tokens = f"{access.ACCOUNTS}/{world.bot}/api-tokens"
+        for number in range(20):
+            issued = owner.ask("POST", tokens, {"name": f"short-lived-{number}"})
+            headers = {"Authorization": bearer(issued.body["fullToken"])}
+            asked = question(world.bot, at_least=issued.position)
+            owner_there = {"Authorization": bearer(world.owner_token)}
+            path = f"{tokens}?at_least={issued.position}"
+            assert other.ask("GET", path, headers=owner_there).ok
+            assert other.ask("POST", EVALUATION, asked, headers).body["decision"] is True
+            assert owner.ask("DELETE", f"{tokens}/{issued.body['id']}").ok
+            began = time.monotonic()
+            while other.ask("POST", EVALUATION, question(world.bot), headers).status == 200:
+                assert time.monotonic() - began < REVOKED_EVERYWHERE_SECONDS
+                time.sleep(0.002)
+            latencies.append(time.monotonic() - began)
+
+    middle = sorted(latencies)[len(latencies) // 2]
+    print(f"B4: n=20, p50 {middle * 1000:.0f} ms, at most {max(latencies) * 1000:.0f} ms")
+    assert max(latencies) <= REVOKED_EVERYWHERE_SECONDS
+
+
+def test_two_owners_removed_by_way_of_two_processes_leave_one(cluster: Cluster) -> None:
+    """Security 2.6, reliability A5: rules are decided at the head of the log, on every process."""
+    verdict = owners.run(cluster.urls, rounds=40, seed=SEED)
+
+    print(f"A5: {verdict}")
+    assert verdict.standing >= 1
+    assert verdict.unfair == set()
+
+
+def test_a_race_that_is_retried_blindly_leaves_no_owner(tmp_path: Path) -> None:
+    """Control of security 2.6: appending again without deciding anew is noticed."""
+    with running(tmp_path, owners.RETRY_BLIND) as broken:
+        verdict = owners.run(broken.urls, rounds=40, seed=SEED, verbs=("demote",))
+
+    assert verdict.standing == 0
+
+
+def test_of_many_with_the_same_tag_one_wins_on_two_processes(
+    cluster: Cluster, world: World
+) -> None:
+    """Reliability A2: exactly one success, everyone else 412, nobody an error of ours."""
+    verdict = races.same_tag(cluster.urls, world.owner_token, rounds=10)
+
+    print(f"A2: {verdict}")
+    assert verdict.unfair == 0
+    assert set(verdict.statuses) == {"200", "412 etag.mismatch"}
+
+
+def test_one_key_is_one_command_on_two_processes(cluster: Cluster, world: World) -> None:
+    """Reliability A4: the same request with one key, sent to both at once, happens once."""
+    verdict = races.same_key(cluster.urls, world.owner_token, rounds=10, seed=SEED)
+
+    print(f"A4: {verdict}")
+    assert verdict.unfair == 0
+    assert set(verdict.statuses) == {"200"}
+
+
+def cut_off(cluster: Cluster, world: World) -> tuple[float, float]:
+    """Watch a node that has just lost its database, whose bot's token is then revoked elsewhere.
+
+    How long after the loss it last answered a check, and how long until it was not ready.
+    """
+    began = time.monotonic()
+    answered = unready = 0.0
+    with Client(cluster.first.url, bearer(world.owner_token)) as owner:
+        issued = owner.made("DELETE", f"/api/v1/main/bindings/{world.binding}")
+    assert issued is None
+    while (now := time.monotonic() - began) < BOUND_SECONDS + 3 * GRACE_SECONDS:
+        with Client(cluster.second.url, bearer(world.bot_token), timeout_seconds=5) as bot:
+            try:
+                answer = bot.ask("POST", EVALUATION, question(world.bot))
+            except LostError:
+                continue
+        if answer.status == 200:
+            answered = now
+        else:
+            assert (answer.status, answer.code) == (503, "not_ready.stale")
+        if not unready and ready(cluster.second).status == 503:
+            unready = time.monotonic() - began
+        time.sleep(0.02)
+    return answered, unready
+
+
+@pytest.mark.parametrize("failure", ["refused", "black hole"])
+def test_cut_off_from_the_database_a_process_closes(cluster: Cluster, failure: str) -> None:
+    """Reliability B5: past the bound no check is answered, and none from old facts afterwards."""
+    world = access.build(cluster.first.url, failure)
+    (cluster.link.down if failure == "refused" else cluster.link.swallow)()
+
+    answered, unready = cut_off(cluster, world)
+
+    print(f"B5 {failure}: answered until {answered:.2f} s, not ready after {unready:.2f} s")
+    assert answered <= BOUND_SECONDS + GRACE_SECONDS
+    assert 0 < unready <= BOUND_SECONDS + GRACE_SECONDS
+    (cluster.link.up if failure == "refused" else cluster.link.flow)()
+    until_ready(cluster.second)
+    with Client(cluster.second.url, bearer(world.bot_token)) as bot:
+        assert bot.ask("POST", EVALUATION, question(world.bot)).body["decision"] is False
