@@ -27,9 +27,12 @@ from api.openapi_parts import (
     SECURITY_SCHEMES,
     problem_responses,
 )
+from api.decoding import CONTRACT
+from api.iam.token_forms import RevokedForm
 from api.paging import Results
 from api.problems import Problem
 from api.schemas import REFERENCE, Schema, Schemas
+from api.sign_in import Credentials
 
 VERSION: Final = "3.1.0"
 
@@ -63,8 +66,20 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "exportAuditLogs": _EXPORTED,
     "exportAllAuditLogs": _EXPORTED,
 }
-# What is as of an event, and so has an entity tag, though its path does not end with its id.
-_VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog"})
+# Bodies that a route reads by itself, and what it refuses besides.
+_READ: Final[Mapping[str, type[Struct]]] = {
+    "signIn": Credentials,
+    "signInAtRoot": Credentials,
+}
+_REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
+    "signIn": (401, 403, 503),
+    "signInAtRoot": (401, 403, 503),
+    "signOut": (403,),
+}
+# What has an entity tag, though its path does not end with an id.
+_VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
+# What is a count, and so has none, though it is one object.
+_COUNTS: Final = frozenset({RevokedForm})
 
 
 class Operation(Struct, frozen=True):
@@ -89,6 +104,12 @@ class Operation(Struct, frozen=True):
     def reads(self) -> bool:
         """Whether it only reads."""
         return self.method in _READING or bool(self.handler.opt.get("reads"))
+
+    @property
+    def body(self) -> object:
+        """The type of the body that it reads, None for none."""
+        data = self.handler.parsed_data_field
+        return _READ.get(self.id) if data is None else data.annotation
 
     @property
     def answers(self) -> object:
@@ -159,7 +180,6 @@ def encoded(app: Litestar, *, version: str, public_url: str) -> bytes:
 
 def _operation(operation: Operation, schemas: Schemas, twice: frozenset[str]) -> Schema:
     handler = operation.handler
-    data = handler.parsed_data_field
     last = operation.path.rpartition("/")[2]
     id_ = operation.id + last.title() if operation.id in twice else operation.id
     described: Schema = {
@@ -172,10 +192,13 @@ def _operation(operation: Operation, schemas: Schemas, twice: frozenset[str]) ->
     }
     if operation.gate.open:
         described["security"] = []
-    if data is not None:
+    if operation.body is not None:
+        data = handler.parsed_data_field
+        media = handler.opt.get("media", CONTRACT)
+        content = {"schema": schemas.of(operation.body)}
         described["requestBody"] = {
-            "required": not data.is_optional,
-            "content": {"application/json": {"schema": schemas.of(data.annotation)}},
+            "required": data is None or not data.is_optional,
+            "content": {type_: {**content} for type_ in sorted(media.types)},
         }
     return described
 
@@ -264,6 +287,8 @@ def _is_paged(operation: Operation) -> bool:
 def is_versioned(operation: Operation) -> bool:
     """Tell whether an answer is one object with an entity tag."""
     answers = operation.answers
+    if answers in _COUNTS:
+        return False
     if operation.reads and not operation.path.endswith("}") and operation.id not in _VERSIONED:
         return False
     return isinstance(answers, type) and issubclass(answers, Struct) and not operation.gate.open
@@ -314,7 +339,7 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
 
 def _headers_answered(operation: Operation) -> tuple[str, ...]:
     if operation.gate.open:
-        return ()
+        return ("Set-Cookie",) if operation.method == "POST" else ()
     return (
         POSITION_HEADER,
         *(("ETag",) if is_versioned(operation) else ()),
@@ -333,7 +358,7 @@ def _refusals(operation: Operation) -> set[int]:
         statuses.update(_AUTHENTICATED)
     if "{" in operation.path:
         statuses.add(404)
-    if operation.handler.parsed_data_field is not None:
+    if operation.body is not None:
         statuses.update(_WITH_BODY)
     if _is_paged(operation):
         statuses.add(422)
@@ -341,8 +366,7 @@ def _refusals(operation: Operation) -> set[int]:
         statuses.update(_WRITING)
         if "If-Match" in _headers_read(operation):
             statuses.add(412)
-    declared: tuple[int, ...] = operation.handler.opt.get("refusals", ())
-    return statuses.union(declared)
+    return statuses.union(_REFUSED.get(operation.id, ()))
 
 
 # The whole

@@ -98,6 +98,7 @@ HEADERS: Final[dict[str, Schema]] = {
     "Location": {"description": "Where the object is", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}},
     REPLAYED_HEADER: {"description": "This had been carried out before", "schema": _TEXT},
+    "Set-Cookie": {"description": "The session's cookie, or its end", "schema": _TEXT},
     "WWW-Authenticate": {"description": "The challenge of RFC 6750", "schema": _TEXT},
 }
 

@@ -10,6 +10,7 @@ import gc
 import ipaddress
 import logging
 import os
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,7 @@ from ops.release import VERSION
 from ops.sessions import StoredFailures, StoredSessions
 from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
-from ops.writer import Publication, Writer, settle
+from ops.writer import POLL_SECONDS, Publication, Writer, settle
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
@@ -83,6 +84,8 @@ class Installation:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._facts_since_freeze = 0
         self._draining = False
+        self._stopping = threading.Event()
+        self._listening = threading.Thread(target=self._listen, name="listening", daemon=True)
         state = replay(stores.log, State(), lambda position: _log.info("at %d", position))
         self._history = History(stores.log.reader())
         self._history.keep(state)
@@ -146,11 +149,24 @@ class Installation:
         self._loop = asyncio.get_running_loop()
         self._runner.start()
         self._writer.start()
+        if self._stores.shared:
+            self._listening.start()
 
     async def _stop(self) -> None:
+        self._stopping.set()
+        self._stores.log.wake()
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._runner.stop)
         self._passwords.close()
+
+    def _listen(self) -> None:
+        """Let the writer follow at each hint that other processes appended.
+
+        Without it they would be heard of a second later, when the writer looks by itself.
+        """
+        while not self._stopping.is_set():
+            self._stores.log.wait(POLL_SECONDS)
+            self._writer.wake()
 
     def _publish(self, publication: Publication) -> None:
         """Hand a new head to the event loop: one call for a whole batch of answers."""

@@ -78,7 +78,12 @@ def run(options: Options) -> Report:
     gc.collect()
     gc.freeze()
     gc.enable()
-    wrong = sum(engine.answers(part.rows()) != part.answers for part in asked for engine in engines)
+    wrong = sum(
+        mine != right
+        for part in asked
+        for engine in engines
+        for mine, right in zip(engine.answers(part.rows()), part.answers, strict=True)
+    )
     rounds = [measure(engines, asked, options.seconds) for _ in range(options.rounds)]
     cold = [_cold(state, asked) for _ in range(options.rounds)]
     figures = _figures(rounds)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from domain.ids import MAIN, BindingId, RoleId
 from domain.permissions import ANY, TypeActions
 from domain.principals import BindingCreated
@@ -38,9 +36,7 @@ def run(options: Options) -> Report:
         for name, prepared in _reads(world).items():
             requests, idle = directory / "requests", directory / "idle"
             servers.write(requests, prepared)
-            servers.write(
-                idle, [msgspec.structs.replace(one, contains=b"decision") for one in prepared]
-            )
+            servers.write(idle, servers.for_bare(prepared))
             ours: list[Cost] = []
             bare: list[Cost] = []
             for _ in range(options.rounds):
@@ -75,7 +71,7 @@ def _administrators(world: World) -> Iterator[Event]:
 
 def _reads(world: World) -> dict[str, list[Prepared]]:
     """Answer the requests of each route, one for each token."""
-    ids = {
+    ids: dict[str, list[str]] = {
         "roles": [role.id for role in world.roles],
         "groups": [group.id for group in world.groups],
         "bindings": [binding.id for binding in world.bindings],

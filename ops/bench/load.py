@@ -12,7 +12,7 @@ from itertools import cycle
 from pathlib import Path
 from statistics import quantiles
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -54,8 +54,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.WriteTransport):
-            self._transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -127,10 +127,10 @@ class _Run:
 
 async def load(url: str, requests: list[Prepared], seconds: float, rate: float) -> Loaded:
     """Put the load on the server at the URL."""
-    place = urlsplit(url)
+    host, _, port = urlsplit(url).netloc.rpartition(":")
     loop = asyncio.get_running_loop()
     connections = [
-        (await loop.create_connection(_Connection, place.hostname, place.port))[1]
+        (await loop.create_connection(_Connection, host, int(port)))[1]
         for _ in range(CONNECTIONS)
     ]
     run = _Run(requests, seconds, rate)

@@ -22,7 +22,7 @@ from domain.permissions import from_lists
 from domain.service_accounts import DisableServiceAccount
 from domain.token_text import digest
 from domain.tokens import DisableToken, RevokeToken
-from tests.service import NOBODY, PASSWORD, Headers, Served, bearer
+from tests.service import NOBODY, PASSWORD, ROOT_EMAIL, Headers, Served, bearer
 
 NEW_PASSWORD: Final = "another horse, another battery"
 
@@ -64,6 +64,8 @@ BODIES: Final[dict[str, Any]] = {
     "rotateOwnToken": {"grace": "PT1H"},
     "rotateServiceAccountToken": {"grace": "PT1H"},
     "rotateUserToken": {"grace": "PT1H"},
+    "signIn": {"username": ROOT_EMAIL, "password": PASSWORD},
+    "signInAtRoot": {"username": ROOT_EMAIL, "password": PASSWORD},
     "setServiceAccountPrivilege": {"instanceOwner": True},
     "setUserPassword": {"password": NEW_PASSWORD},
     "setUserPrivilege": {"superAdmin": True},
@@ -208,4 +210,3 @@ class World:
                 return email
             case _:
                 return text.replace("$new", self.new())
-

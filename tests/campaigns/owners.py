@@ -7,6 +7,7 @@ third party at once, on one node or on several.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -128,14 +129,25 @@ def removal(verb: str, id_: str, authorization: str) -> Request:
     return ask
 
 
-def run(urls: Sequence[str], *, rounds: int, seed: int, verbs: Sequence[str] = ()) -> Verdict:
-    """Let both owners be removed at once, `rounds` times; stops at the first disaster."""
+def run(
+    urls: Sequence[str],
+    *,
+    rounds: int,
+    seed: int,
+    verbs: Sequence[str] = (),
+    pause_seconds: float = 0.0,
+) -> Verdict:
+    """Let both owners be removed at once, `rounds` times; stops at the first disaster.
+
+    `verbs` are all that are drawn from where they are given; the pause is before each race.
+    """
     chance = random.Random(seed)  # noqa: S311 - nothing is to be secret, all repeatable
     arena = Arena(urls)
     verdict = Verdict()
     with crowd(urls, [""] * ATTACKERS) as attackers:
         for _ in range(rounds):
             arena.restore()
+            time.sleep(pause_seconds)
             # Deleting is rarer because making a user anew costs a password hash.
             verb = verbs or chance.choices((("demote", "disable"), ("demote", "delete")), (5, 1))[0]
             _race(arena, attackers, verb, chance, verdict)

@@ -15,7 +15,8 @@ from tests.campaigns import access, owners, races
 from tests.campaigns.access import EVALUATION, World, question
 from tests.campaigns.client import Answer, Client, LostError, bearer
 from tests.campaigns.link import Link
-from tests.e2e.node import PROGRAM, Node, muniment
+from tests.campaigns.report import say
+from tests.e2e.node import PROGRAM, Node
 from tests.postgres import Database, create_database, drop_database, socket_address
 
 SEED = 20261123
@@ -96,20 +97,28 @@ def until_ready(node: Node) -> None:
         time.sleep(0.02)
 
 
+def known_everywhere(cluster: Cluster, world: World) -> None:
+    """Wait until both processes know what the first has acknowledged."""
+    path = f"/api/v1/main/groups/{world.group}"
+    with Client(cluster.first.url, bearer(world.owner_token)) as owner:
+        position = owner.ask("GET", path).position
+    until_ready(cluster.second)
+    with Client(cluster.second.url, bearer(world.owner_token)) as owner:
+        # A token that a process does not know yet cannot ask it to wait for a position.
+        end = time.monotonic() + BACK_SECONDS
+        while owner.ask("GET", f"{path}?at_least={position}").status == 401:
+            assert time.monotonic() < end, "a process does not follow"
+
+
 def test_a_group_reaches_its_namespace_by_way_of_any_process(
     cluster: Cluster, world: World
 ) -> None:
-    """Written by one process, answered by the other from the position that was acknowledged."""
-    with Client(cluster.first.url, bearer(world.owner_token)) as owner:
-        position = owner.ask("GET", f"/api/v1/main/groups/{world.group}").position
+    """Written by one process, answered alike by both."""
+    known_everywhere(cluster, world)
     for url in cluster.urls:
         with Client(url, bearer(world.bot_token)) as bot:
-            inside = bot.ask(
-                "POST", EVALUATION, question(world.bot, "prod.billing", at_least=position)
-            )
-            outside = bot.ask(
-                "POST", EVALUATION, question(world.bot, "production", at_least=position)
-            )
+            inside = bot.ask("POST", EVALUATION, question(world.bot, "prod.billing"))
+            outside = bot.ask("POST", EVALUATION, question(world.bot, "production"))
             managed = bot.ask("POST", "/api/v1/main/groups", {"name": "Mine"})
 
         assert inside.body["decision"] is True
@@ -130,7 +139,7 @@ def test_each_write_is_seen_by_the_other_process(cluster: Cluster, world: World)
     for client in clients:
         client.close()
 
-    print(f"B3: {stale} of 100 stale")
+    say("B3", f"{stale} stale", n=100)
     assert stale == 0
 
 
@@ -160,7 +169,7 @@ def test_a_revoked_token_is_refused_by_the_other_process_too(
             latencies.append(time.monotonic() - began)
 
     middle = sorted(latencies)[len(latencies) // 2]
-    print(f"B4: n=20, p50 {middle * 1000:.0f} ms, at most {max(latencies) * 1000:.0f} ms")
+    say("B4", f"p50 {middle * 1000:.0f} ms, at most {max(latencies) * 1000:.0f} ms", n=20)
     assert max(latencies) <= REVOKED_EVERYWHERE_SECONDS
 
 
@@ -168,7 +177,7 @@ def test_two_owners_removed_by_way_of_two_processes_leave_one(cluster: Cluster) 
     """Security 2.6, reliability A5: rules are decided at the head of the log, on every process."""
     verdict = owners.run(cluster.urls, rounds=40, seed=SEED)
 
-    print(f"A5: {verdict}")
+    say("A5, two processes", verdict, seed=SEED)
     assert verdict.standing >= 1
     assert verdict.unfair == set()
 
@@ -187,7 +196,7 @@ def test_of_many_with_the_same_tag_one_wins_on_two_processes(
     """Reliability A2: exactly one success, everyone else 412, nobody an error of ours."""
     verdict = races.same_tag(cluster.urls, world.owner_token, rounds=10)
 
-    print(f"A2: {verdict}")
+    say("A2, two processes", verdict, seed=SEED)
     assert verdict.unfair == 0
     assert set(verdict.statuses) == {"200", "412 etag.mismatch"}
 
@@ -196,7 +205,7 @@ def test_one_key_is_one_command_on_two_processes(cluster: Cluster, world: World)
     """Reliability A4: the same request with one key, sent to both at once, happens once."""
     verdict = races.same_key(cluster.urls, world.owner_token, rounds=10, seed=SEED)
 
-    print(f"A4: {verdict}")
+    say("A4, two processes", verdict, seed=SEED)
     assert verdict.unfair == 0
     assert set(verdict.statuses) == {"200"}
 
@@ -235,7 +244,7 @@ def test_cut_off_from_the_database_a_process_closes(cluster: Cluster, failure: s
 
     answered, unready = cut_off(cluster, world)
 
-    print(f"B5 {failure}: answered until {answered:.2f} s, not ready after {unready:.2f} s")
+    say(f"B5, {failure}", f"answered until {answered:.2f} s, not ready after {unready:.2f} s")
     assert answered <= BOUND_SECONDS + GRACE_SECONDS
     assert 0 < unready <= BOUND_SECONDS + GRACE_SECONDS
     (cluster.link.up if failure == "refused" else cluster.link.flow)()

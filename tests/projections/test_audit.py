@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 EVERYTHING = Page(size=1000)
 OTHER = TenantId("other")
-NO_ID = "0" * 22
 DIGEST = b"\x01\x02digest-of-a-token-secret\x03\x04"
 
 
@@ -390,7 +389,11 @@ def test_free_text_finds_actor_target_resource_event_and_detail(
         entries = audit.search(connection, world.head, MAIN, contains(text), EVERYTHING).entries
         return topics(entries)[::-1]
 
-    assert found("robots") == ["group.renamed", "group.deleted"]
+    assert found("robots") == [
+        "group.renamed",
+        "group.member_removed",
+        "group.deleted",
+    ]
     assert found("CI-BOT")[-1] == "group.deleted"
     assert found("member_add") == ["group.member_added"]
     assert "token.issued" in found("deploy")

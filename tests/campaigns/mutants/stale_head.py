@@ -1,4 +1,4 @@
-"""What if commands were decided on a state that is 50 ms old? (reliability A5, security 2.6)."""
+"""What if removals were decided on a state that is 50 ms old? (reliability A5, security 2.6)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from domain import commands
 from domain.events import Event
+from domain.owners import RevokeInstanceOwner
 from domain.state import Recorded, State
 from ops import wiring
 from ops.writer import Pending, Writer
@@ -33,8 +34,9 @@ class RememberingWriter(Writer):
 def decide_late(
     state: Facts, command: commands.Command, context: commands.Context
 ) -> tuple[Event, ...] | Recorded:
-    """Decide on the newest head that is old enough."""
-    del state
+    """Decide on the newest head that is old enough, where an owner is removed."""
+    if not isinstance(command, RevokeInstanceOwner):
+        return _DECIDE(state, command, context)
     while len(_HEADS) > 1 and _HEADS[1][0] <= time.monotonic() - AGE_SECONDS:
         _HEADS.popleft()
     return _DECIDE(_HEADS[0][1], command, context)

@@ -1,0 +1,367 @@
+"""Is it declared, for every route and every kind of caller, which status it gets?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import httpx
+import pytest
+from litestar import Litestar, get
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from api.app import UndeclaredRouteError, create_app, require_gates
+from api.call import OPEN
+from api.checks import EVALUATION, EVALUATIONS
+from api.openapi import Operation, document, operations
+from tests.api.route_world import World
+from tests.service import served
+
+# What each kind of caller gets from a route with a gate of each kind; `ok` is the route's own
+# status. In this order: without a credential; a token that is malformed, has expired, was revoked,
+# whose owner was disabled; a tenant's administrator in another tenant; a member of the tenant with
+# no right to manage; an instance owner; the same with a token narrowed to FLOW:VIEW in `main`.
+KINDS: Final = (
+    *("anonymous", "malformed", "expired", "revoked", "disabled"),
+    *("foreign", "low", "owner", "narrowed"),
+)
+GATES: Final[Mapping[str, tuple[int | str, ...]]] = {
+    "open": ("ok", "ok", "ok", "ok", "ok", "ok", "ok", "ok", "ok"),
+    "self": (401, 401, 401, 401, 401, "ok", "ok", "ok", "ok"),
+    "owner": (401, 401, 401, 401, 401, 403, 403, "ok", 403),
+    "access": (401, 401, 401, 401, 401, 404, "ok", "ok", "ok"),
+    "permission": (401, 401, 401, 401, 401, 404, 403, "ok", 403),
+}
+
+# Method, path, gate, the status of success, and what differs from the gate's row.
+TABLE: Final = """
+GET    /api/v1/auditlogs/export                                                 owner      200
+GET    /api/v1/auditlogs/search                                                 owner      200
+GET    /api/v1/auditlogs/{id}/diff                                              owner      200
+GET    /api/v1/configs                                                          self       200
+GET    /api/v1/configs/login                                                    open       200
+POST   /api/v1/login                                                            open       200
+POST   /api/v1/logout                                                           open       200
+GET    /api/v1/me                                                               self       200
+PATCH  /api/v1/me                                                               self       200 narrowed=403
+DELETE /api/v1/me/api-tokens                                                    self       200
+POST   /api/v1/me/api-tokens                                                    self       200 narrowed=403
+GET    /api/v1/me/api-tokens                                                    self       200
+GET    /api/v1/me/api-tokens/{token_id}                                         self       200
+DELETE /api/v1/me/api-tokens/{token_id}                                         self       200
+POST   /api/v1/me/api-tokens/{token_id}/disable                                 self       200
+POST   /api/v1/me/api-tokens/{token_id}/enable                                  self       200 narrowed=403
+POST   /api/v1/me/api-tokens/{token_id}/rotate                                  self       200 narrowed=403
+PUT    /api/v1/me/password                                                      self       200 narrowed=403
+POST   /api/v1/service-accounts                                                 owner      200
+GET    /api/v1/service-accounts                                                 owner      200
+DELETE /api/v1/service-accounts/{id}                                            owner      204
+GET    /api/v1/service-accounts/{id}                                            owner      200
+PATCH  /api/v1/service-accounts/{id}                                            owner      200
+POST   /api/v1/service-accounts/{id}/api-tokens                                 owner      200
+DELETE /api/v1/service-accounts/{id}/api-tokens                                 owner      200
+GET    /api/v1/service-accounts/{id}/api-tokens                                 owner      200
+DELETE /api/v1/service-accounts/{id}/api-tokens/{token_id}                      owner      200
+GET    /api/v1/service-accounts/{id}/api-tokens/{token_id}                      owner      200
+POST   /api/v1/service-accounts/{id}/api-tokens/{token_id}/disable              owner      200
+POST   /api/v1/service-accounts/{id}/api-tokens/{token_id}/enable               owner      200
+POST   /api/v1/service-accounts/{id}/api-tokens/{token_id}/rotate               owner      200
+POST   /api/v1/service-accounts/{id}/disable                                    owner      200
+POST   /api/v1/service-accounts/{id}/enable                                     owner      200
+PATCH  /api/v1/service-accounts/{id}/instanceowner                              owner      200
+PATCH  /api/v1/service-accounts/{id}/superadmin                                 owner      200
+GET    /api/v1/setup                                                            open       200
+POST   /api/v1/tenants                                                          owner      200
+GET    /api/v1/tenants/search                                                   owner      200
+DELETE /api/v1/tenants/{id}                                                     owner      204
+GET    /api/v1/tenants/{id}                                                     owner      200
+PUT    /api/v1/tenants/{id}                                                     owner      200
+GET    /api/v1/users                                                            owner      200
+POST   /api/v1/users                                                            owner      201
+PATCH  /api/v1/users/{id}                                                       owner      200
+DELETE /api/v1/users/{id}                                                       owner      204
+PUT    /api/v1/users/{id}                                                       owner      200
+GET    /api/v1/users/{id}                                                       owner      200
+POST   /api/v1/users/{id}/api-tokens                                            owner      201
+GET    /api/v1/users/{id}/api-tokens                                            owner      200
+DELETE /api/v1/users/{id}/api-tokens                                            owner      200
+DELETE /api/v1/users/{id}/api-tokens/{token_id}                                 owner      204
+GET    /api/v1/users/{id}/api-tokens/{token_id}                                 owner      200
+POST   /api/v1/users/{id}/api-tokens/{token_id}/disable                         owner      200
+POST   /api/v1/users/{id}/api-tokens/{token_id}/enable                          owner      200
+POST   /api/v1/users/{id}/api-tokens/{token_id}/rotate                          owner      200
+POST   /api/v1/users/{id}/disable                                               owner      200
+POST   /api/v1/users/{id}/enable                                                owner      200
+PATCH  /api/v1/users/{id}/instanceowner                                         owner      200
+PATCH  /api/v1/users/{id}/password                                              owner      200
+DELETE /api/v1/users/{id}/refresh-token                                         owner      204
+PATCH  /api/v1/users/{id}/restricted                                            owner      200
+PATCH  /api/v1/users/{id}/superadmin                                            owner      200
+GET    /api/v1/{tenant}/acls/actions                                            access     200
+GET    /api/v1/{tenant}/acls/permissions                                        access     200
+GET    /api/v1/{tenant}/acls/templates                                          access     200
+GET    /api/v1/{tenant}/auditlogs/export                                        permission 200
+POST   /api/v1/{tenant}/auditlogs/find                                          permission 200
+GET    /api/v1/{tenant}/auditlogs/history/{detail_id}                           access     200 low=403 narrowed=403
+GET    /api/v1/{tenant}/auditlogs/search                                        permission 200
+GET    /api/v1/{tenant}/auditlogs/{id}/diff                                     access     200 low=403 narrowed=403
+POST   /api/v1/{tenant}/bindings                                                permission 200
+POST   /api/v1/{tenant}/bindings/bulk                                           permission 200
+GET    /api/v1/{tenant}/bindings/search                                         permission 200
+DELETE /api/v1/{tenant}/bindings/{id}                                           permission 204
+GET    /api/v1/{tenant}/bindings/{id}                                           permission 200
+POST   /api/v1/{tenant}/groups                                                  permission 200
+POST   /api/v1/{tenant}/groups/autocomplete                                     permission 200
+POST   /api/v1/{tenant}/groups/ids                                              permission 200
+GET    /api/v1/{tenant}/groups/search                                           permission 200
+GET    /api/v1/{tenant}/groups/{id}                                             permission 200
+DELETE /api/v1/{tenant}/groups/{id}                                             permission 200
+PUT    /api/v1/{tenant}/groups/{id}                                             permission 200
+GET    /api/v1/{tenant}/groups/{id}/members                                     permission 200
+PUT    /api/v1/{tenant}/groups/{id}/members/membership/{user_id}                permission 200
+DELETE /api/v1/{tenant}/groups/{id}/members/{user_id}                           permission 200
+PUT    /api/v1/{tenant}/groups/{id}/members/{user_id}                           permission 200
+POST   /api/v1/{tenant}/roles                                                   permission 200
+POST   /api/v1/{tenant}/roles/autocomplete                                      permission 200
+POST   /api/v1/{tenant}/roles/ids                                               permission 200
+GET    /api/v1/{tenant}/roles/search                                            permission 200
+PUT    /api/v1/{tenant}/roles/{id}                                              permission 200
+GET    /api/v1/{tenant}/roles/{id}                                              permission 200
+DELETE /api/v1/{tenant}/roles/{id}                                              permission 204
+POST   /api/v1/{tenant}/service-accounts                                        permission 200
+GET    /api/v1/{tenant}/service-accounts                                        permission 200
+GET    /api/v1/{tenant}/service-accounts/{id}                                   permission 200
+PUT    /api/v1/{tenant}/service-accounts/{id}                                   permission 200
+DELETE /api/v1/{tenant}/service-accounts/{id}                                   permission 200
+GET    /api/v1/{tenant}/service-accounts/{id}/api-tokens                        permission 200
+DELETE /api/v1/{tenant}/service-accounts/{id}/api-tokens                        permission 200
+POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens                        permission 200
+DELETE /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}             permission 200
+GET    /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}             permission 200
+POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/disable     permission 200
+POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/enable      permission 200
+POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/rotate      permission 200
+POST   /api/v1/{tenant}/service-accounts/{id}/disable                           permission 200
+POST   /api/v1/{tenant}/service-accounts/{id}/enable                            permission 200
+GET    /api/v1/{tenant}/tenant-access                                           permission 200
+POST   /api/v1/{tenant}/tenant-access                                           permission 204
+POST   /api/v1/{tenant}/tenant-access/autocomplete                              permission 200
+PUT    /api/v1/{tenant}/tenant-access/{user_id}                                 permission 201
+DELETE /api/v1/{tenant}/tenant-access/{user_id}                                 permission 204
+GET    /api/v1/{tenant}/tenant-access/{user_id}                                 permission 200
+PUT    /api/v1/{tenant}/users/{id}/groups                                       permission 204
+GET    /livez                                                                   open       200
+POST   /login                                                                   open       200
+GET    /openapi.json                                                            open       200
+GET    /problems/{code}                                                         open       200
+GET    /readyz                                                                  open       200
+"""
+
+# The hot endpoints stand in front of the application: they take tokens only, and who asks about
+# others in a tenant that it has no right in is told no more than that.
+HOT: Final = (401, 401, 401, 401, 401, 403, 403, 200, 403)
+QUESTION: Final = {
+    "subject": {"type": "service_account", "id": "shared"},
+    "action": {"name": "VIEW"},
+    "resource": {"type": "FLOW", "id": "nightly"},
+}
+
+HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "strict-transport-security": "max-age=31536000",
+}
+
+
+class Row(Struct, frozen=True):
+    """What the table declares of one route."""
+
+    method: str
+    path: str
+    statuses: Mapping[str, int]
+
+
+def _rows() -> dict[tuple[str, str], Row]:
+    rows = [_row(*line.split()) for line in TABLE.strip().splitlines()]
+    return {(row.method, row.path): row for row in rows}
+
+
+def _row(method: str, path: str, gate: str, success: str, *exceptions: str) -> Row:
+    named = dict(zip(KINDS, GATES[gate], strict=True))
+    statuses = {kind: int(success) if said == "ok" else int(said) for kind, said in named.items()}
+    for exception in exceptions:
+        kind, _, status = exception.partition("=")
+        statuses[kind] = int(status)
+    return Row(method, path, statuses)
+
+
+ROWS: Final = _rows()
+
+
+def undeclared(rows: Mapping[tuple[str, str], Row], app: Litestar) -> tuple[set[str], set[str]]:
+    """Answer the routes that the table does not list, and those it lists that are gone."""
+    there = {(operation.method, operation.path) for operation in operations(app)}
+    listed = set(rows)
+    return {" ".join(each) for each in there - listed}, {" ".join(each) for each in listed - there}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Yield one installation for all rows; each request is about objects of its own."""
+    with served(tmp_path_factory.mktemp("matrix")) as http:
+        yield World(http)
+
+
+@pytest.fixture(scope="module")
+def app(world: World) -> Litestar:
+    """Answer the application, to look at its routes."""
+    return create_app(world.http.service)
+
+
+@pytest.fixture(scope="module")
+def described(app: Litestar) -> dict[str, dict[str, object]]:
+    """Answer what the OpenAPI document says of each route: method and path to operation."""
+    paths = document(app, version="0", public_url="")["paths"]
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in paths.items()
+        for method, operation in item.items()
+    }
+
+
+def require_headers(response: httpx.Response) -> None:
+    """Hold an answer against security 5.1."""
+    found = {name: response.headers.get(name) for name in HEADERS}
+    assert HEADERS == found
+    assert "server" not in response.headers
+    assert response.headers["x-request-id"]
+
+
+def test_table_lists_every_route(app: Litestar) -> None:
+    """Security 2.4: an unlisted route fails, and so does a listed one that is gone."""
+    assert (set(), set()) == undeclared(ROWS, app)
+
+
+def test_table_without_a_row_or_with_one_too_many_fails(app: Litestar) -> None:
+    """Security 2.4, control: a route that nobody listed is found, and a row without a route."""
+    rows = dict(ROWS)
+    row = rows.pop(("GET", "/livez"))
+    rows["GET", "/gone"] = row
+
+    assert ({"GET /livez"}, {"GET /gone"}) == undeclared(rows, app)
+
+
+def test_application_with_a_planted_open_route_does_not_start() -> None:
+    """Security 2.4, control: a handler that declares no gate is refused, one that does is not."""
+
+    @get("/planted")
+    async def planted() -> str:
+        return "open to the world"
+
+    @get("/declared", opt=OPEN)
+    async def declared() -> str:
+        return "open on purpose"
+
+    require_gates(_bare(declared))
+    with pytest.raises(UndeclaredRouteError, match="/planted"):
+        require_gates(_bare(declared, planted))
+
+
+def _bare(*handlers: HTTPRouteHandler) -> Litestar:
+    return Litestar(route_handlers=[*handlers], openapi_config=None)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"{row.method} {row.path}")
+def test_route_gives_each_caller_the_declared_status(
+    row: Row, world: World, app: Litestar, described: dict[str, dict[str, object]]
+) -> None:
+    """Security 2.4 and 5.1: route by caller, the status is the declared one, with all headers."""
+    operation = _operation(app, row)
+    answers = _answers(world, operation, row)
+
+    assert row.statuses == {kind: answer.status_code for kind, answer in answers.items()}
+    for answer in answers.values():
+        require_headers(answer)
+    _require_described(described[f"{row.method} {row.path}"], answers.values())
+
+
+def _operation(app: Litestar, row: Row) -> Operation:
+    for operation in operations(app):
+        if (operation.method, operation.path) == (row.method, row.path):
+            return operation
+    raise AssertionError(row)
+
+
+def _answers(world: World, operation: Operation, row: Row) -> dict[str, httpx.Response]:
+    # By these routes a caller changes or ends itself, so it gets one that nobody else uses.
+    own = "/me" in operation.path
+    refused: tuple[str, Any] | None = None
+    answers: dict[str, httpx.Response] = {}
+    for kind in KINDS:
+        caller, by = world.caller(kind, new=own)
+        asked = refused
+        if asked is None or own or row.statuses[kind] < 400:
+            asked = world.path(operation, caller), world.body(operation)
+        if row.statuses[kind] >= 400:
+            # What is refused changes nothing, so the same can be asked again.
+            refused = asked
+        path, body = asked
+        answers[kind] = world.http.request(operation.method, path, body, by=by)
+    return answers
+
+
+# What the server adds to every answer, and what only some answers have.
+_EVERYWHERE: Final = {*HEADERS, "x-request-id", "content-type", "content-length"}
+_SOMETIMES: Final = {"idempotency-replayed", "content-disposition"}
+
+
+def _require_described(operation: Any, answers: Iterable[httpx.Response]) -> None:
+    """Hold answers against the document: status, media type, and the headers of success."""
+    for answer in answers:
+        assert str(answer.status_code) in operation["responses"], answer.text
+        if answer.status_code >= 400:
+            continue
+        said = operation["responses"][str(answer.status_code)]
+        media_type = answer.headers["content-type"].partition(";")[0] if answer.content else ""
+        assert [*said.get("content", {})] == ([media_type] if media_type else [])
+        told = {name.lower() for name in said.get("headers", {})}
+        assert told - _SOMETIMES == set(answer.headers) - _EVERYWHERE - _SOMETIMES
+
+
+@pytest.mark.parametrize("path", [EVALUATION, EVALUATIONS])
+def test_hot_endpoint_gives_each_caller_the_declared_status(path: str, world: World) -> None:
+    """Security 2.4 and 5.1: the endpoints in front of the application keep the matrix too."""
+    answers = [world.http.post(path, QUESTION, by=world.caller(kind)[1]) for kind in KINDS]
+
+    assert list(HOT) == [answer.status_code for answer in answers]
+    for answer in answers:
+        require_headers(answer)
+
+
+def test_refusals_before_any_route_carry_the_headers(world: World) -> None:
+    """Security 5.1: unknown routes, wrong methods, foreign hosts and bad paths do so too."""
+    http = world.http
+    answers = {
+        404: http.get("/nowhere"),
+        405: http.put("/livez"),
+        400: http.get("/livez", headers={"Host": "evil.example"}),
+        413: http.post("main/groups", content=b"x" * 1_048_577),
+        415: http.post("main/groups", content=b"x", headers={"Content-Type": "text/plain"}),
+        422: http.post("main/groups", {"name": 1}),
+    }
+
+    assert list(answers) == [answer.status_code for answer in answers.values()]
+    for answer in answers.values():
+        require_headers(answer)
+    assert "GET" in answers[405].headers["allow"]
+
+
+def test_answer_without_a_header_is_found(world: World) -> None:
+    """Security 5.1, control: an answer that lacks one of the headers does not pass."""
+    answer = world.http.get("/livez")
+    del answer.headers["content-security-policy"]
+
+    with pytest.raises(AssertionError):
+        require_headers(answer)
