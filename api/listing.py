@@ -96,8 +96,9 @@ def answer(call: Call, page: Page, rows: Sequence[R], total: int) -> Response[Re
 
 def moment(call: Call, state: State | None = None) -> datetime:
     """Answer the instant at which spans are judged: now, or that of the past state shown."""
-    past = call.past if state is None else state.position < call.service.state.position
-    return (state or call.state).at if past else call.service.inputs.now()
+    shown = state or call.state
+    past = call.past or shown.position < call.service.state.position
+    return shown.at if past else call.service.inputs.now()
 
 
 # In memory

@@ -20,6 +20,8 @@ from msgspec import Struct
 
 from api import openapi_checks, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
+from api.decoding import CONTRACT
+from api.iam.token_forms import RevokedForm
 from api.openapi_parts import (
     HEADERS,
     PARAMETERS,
@@ -27,8 +29,6 @@ from api.openapi_parts import (
     SECURITY_SCHEMES,
     problem_responses,
 )
-from api.decoding import CONTRACT
-from api.iam.token_forms import RevokedForm
 from api.paging import Results
 from api.problems import Problem
 from api.schemas import REFERENCE, Schema, Schemas
@@ -118,20 +118,23 @@ class Operation(Struct, frozen=True):
         return get_args(annotation)[0] if get_origin(annotation) is Response else annotation
 
 
-def operations(app: Litestar) -> Iterator[Operation]:
-    """Yield every route that has a handler of ours, by path and method."""
-    for route in sorted(app.routes, key=lambda route: route.path):
-        if isinstance(route, HTTPRoute):
-            for handler in route.route_handlers:
-                for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
-                    yield Operation(method, route.path_format, handler)
+def operations(app: Litestar) -> list[Operation]:
+    """Answer every route that has a handler of ours, in the order of path and method."""
+    found = [
+        Operation(method, route.path_format, handler)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods - {"OPTIONS", "HEAD"}
+    ]
+    return sorted(found, key=lambda one: (one.path, one.method))
 
 
 def document(app: Litestar, *, version: str, public_url: str) -> Schema:
     """Answer the OpenAPI 3.1 document of an application and the hot endpoints before it."""
     schemas = Schemas()
     schemas.of(Problem)
-    found = [*operations(app)]
+    found = operations(app)
     twice = _taken_twice(found)
     paths: dict[str, Schema] = {}
     for operation in found:
@@ -141,6 +144,8 @@ def document(app: Litestar, *, version: str, public_url: str) -> Schema:
     paths.update(openapi_checks.PATHS)
     _add_examples(paths, components)
     _add_links(paths, components)
+    responses = problem_responses()
+    text = msgspec.json.encode((paths, responses)).decode()
     return {
         "openapi": VERSION,
         "info": {
@@ -148,6 +153,7 @@ def document(app: Litestar, *, version: str, public_url: str) -> Schema:
             "version": version,
             "summary": "Who may do what, and the evidence of it",
             "description": _ABOUT,
+            "contact": {"name": "Who runs this installation"},
             "license": {"name": "See the repository", "identifier": "LicenseRef-Muniment"},
         },
         "servers": [{"url": public_url or "/", "description": "This installation"}],
@@ -156,9 +162,9 @@ def document(app: Litestar, *, version: str, public_url: str) -> Schema:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(components.items())),
-            "parameters": PARAMETERS,
-            "headers": HEADERS,
-            "responses": problem_responses(),
+            "parameters": _used("parameters", PARAMETERS, text),
+            "headers": _used("headers", HEADERS, text),
+            "responses": _used("responses", responses, text),
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
@@ -371,10 +377,16 @@ def _refusals(operation: Operation) -> set[int]:
 
 # The whole
 
+_SHOWABLE: Final = frozenset({"$ref", "items", "anyOf"})
+
 
 def _tags(paths: Mapping[str, Schema]) -> list[Schema]:
     names = {tag for item in paths.values() for one in item.values() for tag in one["tags"]}
     return [{"name": name, "description": f"Routes about {name}"} for name in sorted(names)]
+
+
+def _used(kind: str, parts: Mapping[str, Schema], text: str) -> Schema:
+    return {name: part for name, part in parts.items() if f'components/{kind}/{name}"' in text}
 
 
 def _add_examples(paths: Mapping[str, Schema], components: Mapping[str, Schema]) -> None:
@@ -383,7 +395,7 @@ def _add_examples(paths: Mapping[str, Schema], components: Mapping[str, Schema])
             bodies = [described.get("requestBody", {}), *described["responses"].values()]
             for body in bodies:
                 for content in body.get("content", {}).values():
-                    if "$ref" in content["schema"] or "items" in content["schema"]:
+                    if not _SHOWABLE.isdisjoint(content["schema"]):
                         example = schema_rules.example(content["schema"], components)
                         content.setdefault("example", example)
 
@@ -391,7 +403,8 @@ def _add_examples(paths: Mapping[str, Schema], components: Mapping[str, Schema])
 def _add_links(paths: Mapping[str, Schema], components: Mapping[str, Schema]) -> None:
     """Lead from the id in a POST's answer to what can be done with it (http-api 8)."""
     for path, item in paths.items():
-        answer = item.get("post", {}).get("responses", {}).get("200", {})
+        answers = item.get("post", {}).get("responses", {})
+        answer = answers.get("200") or answers.get("201", {})
         schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
         named = components.get(str(schema.get("$ref", "")).removeprefix(REFERENCE), {})
         beneath = re.compile(re.escape(path) + r"/\{\w+\}")

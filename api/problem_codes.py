@@ -97,6 +97,7 @@ TITLES: Final[dict[str, str]] = {
     "writer.halted": "Halted",
     "writer.stopping": "Shutting down",
     # What the domain refuses
+    "auditlog.unknown": "Unknown event",
     "binding.escalation": "You cannot grant what you do not hold",
     "binding.exists": "Binding exists already",
     "binding.invalid": "Binding does not fit",
@@ -140,6 +141,7 @@ TITLES: Final[dict[str, str]] = {
     "tenant.too_many": "Too many tenants",
     "tenant.unknown": "Unknown tenant",
     "tenant_access.escalation": "You cannot grant what you do not hold",
+    "tenant_access.exists": "Access to this tenant already",
     "tenant_access.missing": "No access to this tenant",
     "token.escalation": "A token cannot be wider than its owner",
     "token.invalid": "Token does not fit",

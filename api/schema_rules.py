@@ -6,6 +6,7 @@ clients of them, because a refusal that the document does not announce looks lik
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -134,7 +135,7 @@ def fits(schema: Schema, value: object) -> bool:
     allowed = kinds(schema)
     match value:
         case str():
-            return "string" in allowed
+            return "string" in allowed and bool(re.search(schema.get("pattern", ""), value))
         case int():
             return "integer" in allowed
         case list():
@@ -155,7 +156,8 @@ def _of_kind(kind: str, schema: Schema, components: Mapping[str, Schema], member
         case "integer" | "number":
             return int(schema.get("minimum", 1))
         case _:
-            return _INSTANT if schema.get("format") == "date-time" else ID
+            spelled = (_INSTANT,) if schema.get("format") == "date-time" else (ID, "gamma")
+            return next(text for text in spelled if fits(schema, text))
 
 
 def _object(schema: Schema, components: Mapping[str, Schema]) -> Schema:

@@ -66,11 +66,29 @@ def require_span(
 ) -> None:
     """Refuse a span that has ended or ends before it begins: InvalidError `code`."""
     faults = Faults()
-    if is_over(expires_at, at):
-        faults.add("expiresAt", "must be in the future", "past")
-    if not_before is not UNSET and is_over(expires_at, not_before):
-        faults.add("expiresAt", "must be after notBefore", "order")
+    judge_span(not_before, expires_at, at, faults)
     faults.refuse(code)
+
+
+def judge_span(
+    not_before: datetime | UnsetType,
+    expires_at: datetime | UnsetType,
+    at: datetime,
+    faults: Faults,
+    path: str = "",
+) -> None:
+    """Note a span that has ended, ends before it begins, or says no time zone."""
+    ends = (("notBefore", not_before), ("expiresAt", expires_at))
+    naive = [name for name, end in ends if end is not UNSET and end.utcoffset() is None]
+    for name in naive:
+        # Compared with an instant it would raise, and the writer may not stumble.
+        faults.add(path + name, "must say its time zone", "time_zone")
+    if naive:
+        return
+    if is_over(expires_at, at):
+        faults.add(f"{path}expiresAt", "must be in the future", "past")
+    if not_before is not UNSET and is_over(expires_at, not_before):
+        faults.add(f"{path}expiresAt", "must be after notBefore", "order")
 
 
 # What a subject holds

@@ -159,12 +159,7 @@ def _judge_shape(assignment: Assignment, context: Context, faults: Faults, path:
     if scope.resource is not UNSET:
         faults.check(f"{path}resource.type", names.identifier, scope.resource.type)
         faults.check(f"{path}resource.id", names.resource_id, scope.resource.id)
-    if access.is_over(assignment.expires_at, context.at):
-        faults.add(f"{path}expiresAt", "must be in the future", "past")
-    if assignment.not_before is not UNSET and access.is_over(
-        assignment.expires_at, assignment.not_before
-    ):
-        faults.add(f"{path}expiresAt", "must be after notBefore", "order")
+    access.judge_span(assignment.not_before, assignment.expires_at, context.at, faults, path)
 
 
 def _require_known(

@@ -17,6 +17,7 @@ from domain.access import (
     bindings_of,
     caller_token,
     covers,
+    is_open,
     is_over,
     is_unbounded_owner,
     memberships_of,
@@ -103,7 +104,8 @@ def require_may_give_all(
     if principal in facts.owners and owner_left:
         raise ForbiddenError(code, f"{principal} is an instance owner and you are not")
     for tenant in facts.access.get(principal, ()):
-        if narrowing is not UNSET and tenant not in (narrowing.tenants or (tenant,)):
+        left = narrowing is UNSET or tenant in (narrowing.tenants or (tenant,))
+        if not left or not is_open(facts, tenant):
             continue
         held = rights(facts, context, tenant)
         given = [*_given(facts, tenant, principal, context.at)]

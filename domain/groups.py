@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from domain import access, names, principals
-from domain.errors import ConflictError, Dependent, Faults, NotFoundError
+from domain.errors import ConflictError, Dependent, Faults, FieldFault, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, TenantId
 from domain.permissions import Permission
 from domain.principals import Level
@@ -200,7 +200,9 @@ def require(state: Facts, tenant: TenantId, id_: GroupId) -> Group:
 
 def _require_free(state: Facts, tenant: TenantId, name: str) -> None:
     if (tenant, names.folded(name)) in state.group_names:
-        raise ConflictError("group.name_taken", f"a group named {name} already exists")
+        fault = FieldFault("name", "is taken in this tenant", "group.name_taken")
+        detail = f"a group named {name} already exists"
+        raise ConflictError("group.name_taken", detail, fields=(fault,))
 
 
 def _create_group(

@@ -231,7 +231,8 @@ def no_access(tenant: TenantId, principal: PrincipalId) -> ConflictError:
 
 def acts_elsewhere(state: Facts, principal: PrincipalId) -> bool:
     """Tell whether one who has access to a tenant has rights outside of it too."""
-    return len(state.access.get(principal, ())) > 1 or principal in state.owners
+    open_ = [one for one in state.access.get(principal, ()) if access.is_open(state, one)]
+    return len(open_) > 1 or principal in state.owners
 
 
 def membership(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 from msgspec import Struct, structs
 
 from domain import names, principals
-from domain.errors import ConflictError, Faults, InvalidError, NotFoundError
+from domain.errors import ConflictError, Faults, FieldFault, InvalidError, NotFoundError
 from domain.ids import MAIN, BindingId, PrincipalId, RoleId, TenantId
 from domain.limits import TENANTS_MAX
 from domain.permissions import MANAGED_ROLES, Permission, Permissions
@@ -150,9 +150,12 @@ def _create_tenant(state: Facts, command: CreateTenant) -> tuple[Event, ...]:
     name = faults.check("name", names.display_name, command.name)
     faults.refuse("tenant.invalid")
     if tenant in names.RESERVED_TENANTS:
-        raise InvalidError("tenant.reserved", f"{tenant} has a meaning of its own in paths")
+        detail = f"{tenant} has a meaning of its own in paths"
+        fault = FieldFault("id", "has a meaning of its own in paths", "tenant.reserved")
+        raise InvalidError("tenant.reserved", detail, fields=(fault,))
     if command.id in state.tenants:
-        raise ConflictError("tenant.taken", f"there is or was a tenant {tenant}")
+        fault = FieldFault("id", "is taken", "tenant.taken")
+        raise ConflictError("tenant.taken", f"there is or was a tenant {tenant}", fields=(fault,))
     if state.tenant_count >= TENANTS_MAX:
         raise ConflictError("tenant.too_many", f"there are {TENANTS_MAX} tenants")
     return _opened(command.id, name, command.managed_roles)

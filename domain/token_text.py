@@ -12,7 +12,7 @@ SECRET_BYTES: Final = 32
 LENGTH: Final = 54
 
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-# Two characters at a time, so that the checksum of six costs three look-ups.
+# Two characters at a time halves the divisions: every request has an id made of 22.
 _PAIRS: Final = tuple(first + second for first in _DIGITS for second in _DIGITS)
 _PAIR: Final = len(_PAIRS)
 _SECRET_LENGTH: Final = 43
@@ -39,15 +39,19 @@ def base62(number: int, length: int) -> str:
 
     Raises ValueError when it is negative or does not fit the length.
     """
-    characters: list[str] = []
+    pieces: list[str] = []
     rest = number
-    for _ in range(length):
+    for _ in range(length // 2):
+        rest, pair = divmod(rest, _PAIR)
+        pieces.append(_PAIRS[pair])
+    if length % 2:
         rest, digit = divmod(rest, 62)
-        characters.append(_DIGITS[digit])
+        pieces.append(_DIGITS[digit])
     if rest:
         msg = f"the number does not fit into {length} characters"
         raise ValueError(msg)
-    return "".join(reversed(characters))
+    pieces.reverse()
+    return "".join(pieces)
 
 
 def make(kind: TokenKind, random_bytes: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from domain import access, escalation, principals
-from domain.errors import ConflictError, ForbiddenError, NotFoundError
+from domain.errors import ConflictError, FieldFault, ForbiddenError, NotFoundError
 from domain.ids import BindingId, GroupId, TenantId, UserId
 from domain.sealed import Sealed
 
@@ -262,7 +262,8 @@ def require(state: Facts, id_: UserId) -> User:
 
 def _require_free(state: Facts, email_index: bytes) -> None:
     if email_index in state.emails:
-        raise ConflictError("user.email_taken", "another user has this e-mail")
+        fault = FieldFault("email", "is taken", "user.email_taken")
+        raise ConflictError("user.email_taken", "another user has this e-mail", fields=(fault,))
 
 
 def _create_user(

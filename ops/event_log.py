@@ -105,7 +105,16 @@ class _DurablePool(SQLiteConnectionPool):
     """The library's pool, whose connections are proved durable before they are used."""
 
     def _create_connection(self) -> SQLiteConnection:
-        connection = super()._create_connection()
+        # Not as the library opens it, which keeps one prepared statement: each BEGIN would throw
+        # the INSERT away, and to prepare that anew, with its trigger, costs more than to run it.
+        opened = sqlite3.connect(
+            self.db_name,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=LOCK_TIMEOUT_SECONDS,
+        )
+        opened.row_factory = sqlite3.Row
+        connection = SQLiteConnection(sqlite_conn=opened, max_age=self.max_age)
         cursor = connection.cursor()
         for name, value, expected in DURABLE_PRAGMAS:
             cursor.execute(f"PRAGMA {name}={value}")

@@ -161,7 +161,7 @@ def save(path: Path, state: State, leaf: bytes) -> None:
         leaf_hash=leaf,
         body_sha256=hashlib.sha256(body).digest(),
     )
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
     with os.fdopen(descriptor, "wb") as file:

@@ -100,9 +100,10 @@ TABLE: Final = Table(
     Column("before", TEXT),
     Column("after", TEXT),
     Column("search", TEXT, nullable=False),
+    # The tenant stands in each, lest SQLite take the first one for every question of a tenant.
     Index(versioned("entries_of_tenant"), "tenant", "position"),
-    Index(versioned("entries_of_object"), "object_id", "position"),
-    Index(versioned("entries_by_actor"), "actor_id", "position"),
+    Index(versioned("entries_of_object"), "object_id", "tenant", "position"),
+    Index(versioned("entries_by_actor"), "actor_id", "tenant", "position"),
 )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from domain.events import Record, decode
 from domain.state import Draft, State, apply
@@ -145,7 +145,9 @@ class ViewRunner:
             while not self._stopping:
                 self._follow()
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is not passed over
-            self._halt(f"{type(fault).__name__}: {fault}")
+            # What a database says may quote rows, which belong in no log.
+            said = "" if isinstance(fault, SQLAlchemyError) else f": {fault}"
+            self._halt(f"{type(fault).__name__}{said}")
 
     def _follow(self) -> None:
         """Go on by one batch, or wait for news."""

@@ -97,11 +97,6 @@ class Document(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
-        """Answer what is stored."""
-        del dialect
-        return self.stored(value)
-
     @staticmethod
     def stored(value: object) -> str | None:
         """Answer what is stored."""
@@ -214,20 +209,22 @@ def open_postgresql(engine: Engine) -> Engine:
 
 
 def create(connection: Connection, *, role: str | None = None) -> None:
-    """Make the tables that are missing, and drop those of other versions or other columns.
+    """Make the tables, dropping all there are unless they are exactly those of this release.
 
-    On PostgreSQL it is the owner's to do, after the log's schema; `role` may then use them.
+    All or none, because they share one position. On PostgreSQL it is the owner's to do, after
+    the log's schema; `role` may then use them.
     """
     schema = None if connection.dialect.name == "sqlite" else SCHEMA
     present = inspect(connection)
-    ours = {table.name.rpartition("_v")[0]: table for table in METADATA.sorted_tables}
-    for name in present.get_table_names(schema=schema):
-        table = ours.get(name.rpartition("_v")[0])
-        if table is not None and (
-            name != table.name
-            or [column["name"] for column in present.get_columns(name, schema=schema)]
-            != table.columns.keys()
-        ):
+    wanted = {table.name: table.columns.keys() for table in METADATA.sorted_tables}
+    ours = {name.rpartition("_v")[0] for name in wanted}
+    found = {
+        name: [column["name"] for column in present.get_columns(name, schema=schema)]
+        for name in present.get_table_names(schema=schema)
+        if name.rpartition("_v")[0] in ours
+    }
+    if found != wanted:
+        for name in found:
             Table(name, MetaData(), schema=schema).drop(connection)
     METADATA.create_all(connection)
     if role is not None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
 
 import httpx
 import msgspec
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 from msgspec import UNSET, UnsetType
 
 from api.app import create_app
@@ -27,7 +29,7 @@ from api.service import Health, Parts, Service, Settings
 from domain import commands, names
 from domain.access import Narrowing
 from domain.bindings import Assignment, AssignRole
-from domain.events import Event, decode
+from domain.events import Event, Fact, decode
 from domain.groups import CreateGroup
 from domain.ids import (
     MAIN,
@@ -44,7 +46,7 @@ from domain.permissions import MANAGED_ROLES, from_lists
 from domain.roles import CreateRole
 from domain.scopes import WHOLE_TENANT
 from domain.scopes import Scope as Place
-from domain.sealed import Secret
+from domain.sealed import Sealed, Secret
 from domain.service_accounts import CreateServiceAccount
 from domain.state import State
 from domain.tenants import CreateTenant, OpenLog
@@ -73,6 +75,7 @@ PUBLIC_URL: Final = "https://iam.example"
 ROOT_EMAIL: Final = "root@example.com"
 PASSWORD: Final = "correct horse battery staple"
 NOBODY: Final[Headers] = {}
+POOL_THREADS: Final = 4
 CHEAPEST: Final = Argon2Profile(memory_kib=8, passes=1)
 _MASTER_KEY: Final = bytes(range(32))
 _ERROR: Final = 400
@@ -87,6 +90,38 @@ def basic(email: str, password: str = PASSWORD) -> Headers:
     """Answer the header of an e-mail and a password."""
     credential = base64.b64encode(f"{email}:{password}".encode()).decode()
     return {"Authorization": f"Basic {credential}"}
+
+
+class _Present:
+    """Stands for the service of the installation that is asked.
+
+    So the routes are made once for all tests: that takes longer than most tests do.
+    """
+
+    service: Service
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.service, name)
+
+
+PRESENT: Final = _Present()
+
+
+def _new_id() -> str:
+    return PRESENT.service.inputs.id()
+
+
+@cache
+def front() -> Front:
+    """Answer the whole application, over whichever service is present."""
+    service = cast("Service", PRESENT)
+    return Front(
+        Checks(service, create_app(service)),
+        hosts=("iam.example",),
+        public_https=True,
+        new_id=_new_id,
+        on_leak=lambda *_: None,
+    )
 
 
 class Options(TypedDict, total=False):
@@ -109,6 +144,8 @@ class Served:
         self.inputs = FixedInputs()
         self.log = MemoryLog(LOG_ID)
         self._loop = asyncio.new_event_loop()
+        self._pool = ThreadPoolExecutor(POOL_THREADS)
+        self._loop.set_default_executor(self._pool)
         self._engines = [
             sqlite_engine(directory / "vault.db"),
             sqlite_engine(directory / "sessions.db"),
@@ -124,7 +161,6 @@ class Served:
         self._history = History(self.log)
         self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
         self.service = Service(self._parts())
-        self._app = self._application()
         self._runner.start()
         self.writer.start()
         self.root_id = self._set_up()
@@ -150,21 +186,11 @@ class Served:
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
 
-    def _application(self) -> ASGIApp:
-        front = Front(
-            Checks(self.service, create_app(self.service)),
-            hosts=("iam.example",),
-            public_https=True,
-            new_id=self.inputs.id,
-            on_leak=lambda *_: None,
-        )
-
-        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            # As the server does; the test transport gives none.
-            scope["state"] = {}
-            await front(scope, receive, send)
-
-        return with_state
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # As the server does; the test transport gives none.
+        scope["state"] = {}
+        PRESENT.service = self.service
+        await front()(scope, receive, send)
 
     def _set_up(self) -> UserId:
         roles = tuple(RoleId(self.inputs.id()) for _ in MANAGED_ROLES)
@@ -184,8 +210,8 @@ class Served:
         """Stop every thread and let go of every file."""
         self.writer.stop()
         self._runner.stop()
+        self._pool.shutdown()
         self.run(asyncio.sleep(0))
-        self.run(self._loop.shutdown_default_executor())
         self._loop.close()
         self.passwords.close()
         self.sessions.close()
@@ -247,7 +273,7 @@ class Served:
             content = msgspec.json.encode(body)
             headers.setdefault("Content-Type", "application/json")
         address = options.get("address", ADDRESS)
-        transport = httpx.ASGITransport(app=cast("Any", self._app), client=(address, 50_000))
+        transport = httpx.ASGITransport(app=cast("Any", self._answer), client=(address, 50_000))
         async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
             url = path if path.startswith("/") else BASE + path
             response = await client.request(method, url, content=content, headers=headers)
@@ -261,9 +287,29 @@ class Served:
         """The published state."""
         return self.service.state
 
+    def facts(self, after: int = 0) -> list[Fact]:
+        """Answer the facts that follow a position."""
+        return [decode(record) for record in self.log.read(after, 10_000)]
+
     def events(self, after: int = 0) -> list[Event]:
         """Answer the events that follow a position."""
-        return [decode(record).envelope.event for record in self.log.read(after, 10_000)]
+        return [fact.envelope.event for fact in self.facts(after)]
+
+    def keys(self) -> int:
+        """Count the vault's keys, after what goes on in the background."""
+        self._rest()
+        with self._engines[0].connect() as connection:
+            return len(connection.exec_driver_sql("SELECT id FROM vault_keys").all())
+
+    def opens(self, sealed: Sealed, subject: str, field: str) -> bool:
+        """Tell whether a sealed value can still be read."""
+        self._rest()
+        return isinstance(self.vault.open(sealed, subject=subject, field=field), str)
+
+    def _rest(self) -> None:
+        self._pool.shutdown()
+        self._pool = ThreadPoolExecutor(POOL_THREADS)
+        self._loop.set_default_executor(self._pool)
 
     def give(
         self, command: commands.Command, context: commands.Context | UnsetType = UNSET
@@ -367,6 +413,10 @@ class Served:
             )
         )
         return secret.reveal()
+
+    def token_id(self, text: str) -> TokenId:
+        """Answer the id of the token with this text."""
+        return self.state.digests[digest(text)]
 
     def bearer(self, owner: PrincipalId, narrowing: Narrowing | UnsetType = UNSET) -> Headers:
         """Answer the header of a new token of this owner."""

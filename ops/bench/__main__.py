@@ -11,7 +11,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from ops.bench import append, check, command_costs, endpoints, http_checks, replay, start
+from ops.bench import (
+    append,
+    check,
+    command_costs,
+    endpoints,
+    http_checks,
+    replay,
+    start,
+    token_costs,
+)
 from ops.bench.report import Options, Report, environment, lines, table
 
 
@@ -30,6 +39,7 @@ BENCHMARKS: Final = {
     "commands": Benchmark(command_costs.run, "processor time a command beside its rules"),
     "http": Benchmark(http_checks.run, "an evaluation over HTTP beside a bare server"),
     "endpoints": Benchmark(endpoints.run, "other routes over HTTP beside a bare server"),
+    "tokens": Benchmark(token_costs.run, "from a token's text to its live principal"),
     "check": Benchmark(check.run, "a check in the process beside the bare mask loop", (10,)),
 }
 

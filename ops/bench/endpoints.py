@@ -10,7 +10,7 @@ from domain.permissions import ANY, TypeActions
 from domain.principals import BindingCreated
 from domain.roles import RoleCreated
 from ops.bench import data, servers, stores
-from ops.bench.http_checks import figures
+from ops.bench.http_checks import NOTE, figures
 from ops.bench.report import Figure, Options, Report
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def run(options: Options) -> Report:
             ours: list[Cost] = []
             bare: list[Cost] = []
             for _ in range(options.rounds):
-                ours.append(servers.measure(server, requests, options.seconds, "own"))
-                bare.append(servers.measure(baseline, idle, options.seconds, "own"))
+                ours.append(servers.measure(server, requests, options.seconds))
+                bare.append(servers.measure(baseline, idle, options.seconds))
             found += figures(name, ours, bare, 0.20)
             wrong += sum(cost.wrong_answers for cost in (*ours, *bare))
     return Report(
         figures=found,
         wrong_answers=wrong,
-        notes=("Ratio: the bare server's processor time a request over ours.",),
+        notes=(NOTE,),
     )
 
 

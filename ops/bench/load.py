@@ -130,8 +130,7 @@ async def load(url: str, requests: list[Prepared], seconds: float, rate: float) 
     host, _, port = urlsplit(url).netloc.rpartition(":")
     loop = asyncio.get_running_loop()
     connections = [
-        (await loop.create_connection(_Connection, host, int(port)))[1]
-        for _ in range(CONNECTIONS)
+        (await loop.create_connection(_Connection, host, int(port)))[1] for _ in range(CONNECTIONS)
     ]
     run = _Run(requests, seconds, rate)
     await asyncio.gather(*(run.drive(connection) for connection in connections))

@@ -58,12 +58,10 @@ class Server(Struct, frozen=True):
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What a server did under load; latencies are of a schedule at half that rate."""
+    """What a server did under as much load as it took."""
 
     cpu_us: float
     requests_a_second: float
-    p50_ms: float
-    p99_ms: float
     wrong_answers: int
 
 
@@ -109,8 +107,8 @@ def bare() -> Iterator[Server]:
 
 
 @contextmanager
-def muniment(world: World, more: Iterable[Event] = ()) -> Iterator[Server]:
-    """Yield `muniment serve` on an installation that holds the world and more events."""
+def installation(world: World, more: Iterable[Event] = ()) -> Iterator[Path]:
+    """Yield the data directory of an installation that holds the world and more events."""
     with stores.private_directory() as directory:
         place = directory / "data"
         place.mkdir(mode=0o700)
@@ -122,6 +120,13 @@ def muniment(world: World, more: Iterable[Event] = ()) -> Iterator[Server]:
                 stores.fill(log, data.records(events, log.head()))
         finally:
             log.close()
+        yield place
+
+
+@contextmanager
+def muniment(world: World, more: Iterable[Event] = ()) -> Iterator[Server]:
+    """Yield `muniment serve`, at rest, on an installation that holds the world and more events."""
+    with installation(world, more) as place:
         serve = ("-m", "ops.cli.main", "serve", "--data-dir", str(place), "--port", "0")
         with started(serve) as server:
             _wait_until_idle(server)
@@ -145,22 +150,22 @@ def _pin(process: int, number: int) -> None:
         os.sched_setaffinity(process, {processors[number]})
 
 
-def measure(server: Server, requests: Path, seconds: float, client: str) -> Cost:
-    """Load the server for so long; then, at half the rate, for as long, for the latencies."""
+def measure(server: Server, requests: Path, seconds: float, client: str = "own") -> Cost:
+    """Load the server for so long, after a warm-up."""
     drive = _wrk if client == "wrk" else _as_fast_as_it_goes
-    drive(server, requests, _WARM_UP_SECONDS)
+    drive(server, requests, min(_WARM_UP_SECONDS, seconds))
     before = server.cpu_seconds()
     loaded = drive(server, requests, seconds)
-    cpu_us = (server.cpu_seconds() - before) / loaded.requests * 1e6
-    rate = loaded.requests / loaded.seconds
-    scheduled = _own(server, requests, seconds, rate / 2)
     return Cost(
-        cpu_us=cpu_us,
-        requests_a_second=rate,
-        p50_ms=scheduled.p50_ms,
-        p99_ms=scheduled.p99_ms,
-        wrong_answers=loaded.wrong_answers + scheduled.wrong_answers,
+        cpu_us=(server.cpu_seconds() - before) / loaded.requests * 1e6,
+        requests_a_second=loaded.requests / loaded.seconds,
+        wrong_answers=loaded.wrong_answers,
     )
+
+
+def latencies(server: Server, requests: Path, seconds: float, rate: float) -> Loaded:
+    """Load the server by a schedule of so many requests a second: what a caller waits."""
+    return _own(server, requests, seconds, rate)
 
 
 def _as_fast_as_it_goes(server: Server, requests: Path, seconds: float) -> Loaded:

@@ -138,7 +138,7 @@ def joined_of_group(
     """Answer since when each member of a group has been in it, by the members' ids."""
     held = temporal.alive(_TABLE, position)
     statement = select(_TABLE.c.principal, _CREATED).where(held, *_members(tenant, group, now))
-    return dict(connection.execute(statement).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def of_principals(

@@ -185,11 +185,11 @@ class World:
             )
         return member
 
-    def body(self, operation: Operation) -> Any:
+    def body(self, operation: Operation) -> object:
         """Answer the body of a request that would succeed, UNSET for none."""
         return self._filled(BODIES.get(operation.id, UNSET))
 
-    def _filled(self, value: Any) -> Any:
+    def _filled(self, value: object) -> object:
         if isinstance(value, dict):
             return {name: self._filled(member) for name, member in value.items()}
         if isinstance(value, list):

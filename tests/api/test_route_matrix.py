@@ -18,6 +18,8 @@ from api.openapi import Operation, document, operations
 from tests.api.route_world import World
 from tests.service import served
 
+Described = dict[str, Any]
+
 # What each kind of caller gets from a route with a gate of each kind; `ok` is the route's own
 # status. In this order: without a credential; a token that is malformed, has expired, was revoked,
 # whose owner was disabled; a tenant's administrator in another tenant; a member of the tenant with
@@ -34,128 +36,128 @@ GATES: Final[Mapping[str, tuple[int | str, ...]]] = {
     "permission": (401, 401, 401, 401, 401, 404, 403, "ok", 403),
 }
 
-# Method, path, gate, the status of success, and what differs from the gate's row.
+# Method, gate, the status of success, path, and what differs from the gate's row.
 TABLE: Final = """
-GET    /api/v1/auditlogs/export                                                 owner      200
-GET    /api/v1/auditlogs/search                                                 owner      200
-GET    /api/v1/auditlogs/{id}/diff                                              owner      200
-GET    /api/v1/configs                                                          self       200
-GET    /api/v1/configs/login                                                    open       200
-POST   /api/v1/login                                                            open       200
-POST   /api/v1/logout                                                           open       200
-GET    /api/v1/me                                                               self       200
-PATCH  /api/v1/me                                                               self       200 narrowed=403
-DELETE /api/v1/me/api-tokens                                                    self       200
-POST   /api/v1/me/api-tokens                                                    self       200 narrowed=403
-GET    /api/v1/me/api-tokens                                                    self       200
-GET    /api/v1/me/api-tokens/{token_id}                                         self       200
-DELETE /api/v1/me/api-tokens/{token_id}                                         self       200
-POST   /api/v1/me/api-tokens/{token_id}/disable                                 self       200
-POST   /api/v1/me/api-tokens/{token_id}/enable                                  self       200 narrowed=403
-POST   /api/v1/me/api-tokens/{token_id}/rotate                                  self       200 narrowed=403
-PUT    /api/v1/me/password                                                      self       200 narrowed=403
-POST   /api/v1/service-accounts                                                 owner      200
-GET    /api/v1/service-accounts                                                 owner      200
-DELETE /api/v1/service-accounts/{id}                                            owner      204
-GET    /api/v1/service-accounts/{id}                                            owner      200
-PATCH  /api/v1/service-accounts/{id}                                            owner      200
-POST   /api/v1/service-accounts/{id}/api-tokens                                 owner      200
-DELETE /api/v1/service-accounts/{id}/api-tokens                                 owner      200
-GET    /api/v1/service-accounts/{id}/api-tokens                                 owner      200
-DELETE /api/v1/service-accounts/{id}/api-tokens/{token_id}                      owner      200
-GET    /api/v1/service-accounts/{id}/api-tokens/{token_id}                      owner      200
-POST   /api/v1/service-accounts/{id}/api-tokens/{token_id}/disable              owner      200
-POST   /api/v1/service-accounts/{id}/api-tokens/{token_id}/enable               owner      200
-POST   /api/v1/service-accounts/{id}/api-tokens/{token_id}/rotate               owner      200
-POST   /api/v1/service-accounts/{id}/disable                                    owner      200
-POST   /api/v1/service-accounts/{id}/enable                                     owner      200
-PATCH  /api/v1/service-accounts/{id}/instanceowner                              owner      200
-PATCH  /api/v1/service-accounts/{id}/superadmin                                 owner      200
-GET    /api/v1/setup                                                            open       200
-POST   /api/v1/tenants                                                          owner      200
-GET    /api/v1/tenants/search                                                   owner      200
-DELETE /api/v1/tenants/{id}                                                     owner      204
-GET    /api/v1/tenants/{id}                                                     owner      200
-PUT    /api/v1/tenants/{id}                                                     owner      200
-GET    /api/v1/users                                                            owner      200
-POST   /api/v1/users                                                            owner      201
-PATCH  /api/v1/users/{id}                                                       owner      200
-DELETE /api/v1/users/{id}                                                       owner      204
-PUT    /api/v1/users/{id}                                                       owner      200
-GET    /api/v1/users/{id}                                                       owner      200
-POST   /api/v1/users/{id}/api-tokens                                            owner      201
-GET    /api/v1/users/{id}/api-tokens                                            owner      200
-DELETE /api/v1/users/{id}/api-tokens                                            owner      200
-DELETE /api/v1/users/{id}/api-tokens/{token_id}                                 owner      204
-GET    /api/v1/users/{id}/api-tokens/{token_id}                                 owner      200
-POST   /api/v1/users/{id}/api-tokens/{token_id}/disable                         owner      200
-POST   /api/v1/users/{id}/api-tokens/{token_id}/enable                          owner      200
-POST   /api/v1/users/{id}/api-tokens/{token_id}/rotate                          owner      200
-POST   /api/v1/users/{id}/disable                                               owner      200
-POST   /api/v1/users/{id}/enable                                                owner      200
-PATCH  /api/v1/users/{id}/instanceowner                                         owner      200
-PATCH  /api/v1/users/{id}/password                                              owner      200
-DELETE /api/v1/users/{id}/refresh-token                                         owner      204
-PATCH  /api/v1/users/{id}/restricted                                            owner      200
-PATCH  /api/v1/users/{id}/superadmin                                            owner      200
-GET    /api/v1/{tenant}/acls/actions                                            access     200
-GET    /api/v1/{tenant}/acls/permissions                                        access     200
-GET    /api/v1/{tenant}/acls/templates                                          access     200
-GET    /api/v1/{tenant}/auditlogs/export                                        permission 200
-POST   /api/v1/{tenant}/auditlogs/find                                          permission 200
-GET    /api/v1/{tenant}/auditlogs/history/{detail_id}                           access     200 low=403 narrowed=403
-GET    /api/v1/{tenant}/auditlogs/search                                        permission 200
-GET    /api/v1/{tenant}/auditlogs/{id}/diff                                     access     200 low=403 narrowed=403
-POST   /api/v1/{tenant}/bindings                                                permission 200
-POST   /api/v1/{tenant}/bindings/bulk                                           permission 200
-GET    /api/v1/{tenant}/bindings/search                                         permission 200
-DELETE /api/v1/{tenant}/bindings/{id}                                           permission 204
-GET    /api/v1/{tenant}/bindings/{id}                                           permission 200
-POST   /api/v1/{tenant}/groups                                                  permission 200
-POST   /api/v1/{tenant}/groups/autocomplete                                     permission 200
-POST   /api/v1/{tenant}/groups/ids                                              permission 200
-GET    /api/v1/{tenant}/groups/search                                           permission 200
-GET    /api/v1/{tenant}/groups/{id}                                             permission 200
-DELETE /api/v1/{tenant}/groups/{id}                                             permission 200
-PUT    /api/v1/{tenant}/groups/{id}                                             permission 200
-GET    /api/v1/{tenant}/groups/{id}/members                                     permission 200
-PUT    /api/v1/{tenant}/groups/{id}/members/membership/{user_id}                permission 200
-DELETE /api/v1/{tenant}/groups/{id}/members/{user_id}                           permission 200
-PUT    /api/v1/{tenant}/groups/{id}/members/{user_id}                           permission 200
-POST   /api/v1/{tenant}/roles                                                   permission 200
-POST   /api/v1/{tenant}/roles/autocomplete                                      permission 200
-POST   /api/v1/{tenant}/roles/ids                                               permission 200
-GET    /api/v1/{tenant}/roles/search                                            permission 200
-PUT    /api/v1/{tenant}/roles/{id}                                              permission 200
-GET    /api/v1/{tenant}/roles/{id}                                              permission 200
-DELETE /api/v1/{tenant}/roles/{id}                                              permission 204
-POST   /api/v1/{tenant}/service-accounts                                        permission 200
-GET    /api/v1/{tenant}/service-accounts                                        permission 200
-GET    /api/v1/{tenant}/service-accounts/{id}                                   permission 200
-PUT    /api/v1/{tenant}/service-accounts/{id}                                   permission 200
-DELETE /api/v1/{tenant}/service-accounts/{id}                                   permission 200
-GET    /api/v1/{tenant}/service-accounts/{id}/api-tokens                        permission 200
-DELETE /api/v1/{tenant}/service-accounts/{id}/api-tokens                        permission 200
-POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens                        permission 200
-DELETE /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}             permission 200
-GET    /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}             permission 200
-POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/disable     permission 200
-POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/enable      permission 200
-POST   /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/rotate      permission 200
-POST   /api/v1/{tenant}/service-accounts/{id}/disable                           permission 200
-POST   /api/v1/{tenant}/service-accounts/{id}/enable                            permission 200
-GET    /api/v1/{tenant}/tenant-access                                           permission 200
-POST   /api/v1/{tenant}/tenant-access                                           permission 204
-POST   /api/v1/{tenant}/tenant-access/autocomplete                              permission 200
-PUT    /api/v1/{tenant}/tenant-access/{user_id}                                 permission 201
-DELETE /api/v1/{tenant}/tenant-access/{user_id}                                 permission 204
-GET    /api/v1/{tenant}/tenant-access/{user_id}                                 permission 200
-PUT    /api/v1/{tenant}/users/{id}/groups                                       permission 204
-GET    /livez                                                                   open       200
-POST   /login                                                                   open       200
-GET    /openapi.json                                                            open       200
-GET    /problems/{code}                                                         open       200
-GET    /readyz                                                                  open       200
+GET    owner      200 /api/v1/auditlogs/export
+GET    owner      200 /api/v1/auditlogs/search
+GET    owner      200 /api/v1/auditlogs/{id}/diff
+GET    self       200 /api/v1/configs
+GET    open       200 /api/v1/configs/login
+POST   open       200 /api/v1/login
+POST   open       200 /api/v1/logout
+GET    self       200 /api/v1/me
+PATCH  self       200 /api/v1/me narrowed=403
+DELETE self       200 /api/v1/me/api-tokens
+POST   self       200 /api/v1/me/api-tokens narrowed=403
+GET    self       200 /api/v1/me/api-tokens
+GET    self       200 /api/v1/me/api-tokens/{token_id}
+DELETE self       200 /api/v1/me/api-tokens/{token_id}
+POST   self       200 /api/v1/me/api-tokens/{token_id}/disable
+POST   self       200 /api/v1/me/api-tokens/{token_id}/enable narrowed=403
+POST   self       200 /api/v1/me/api-tokens/{token_id}/rotate narrowed=403
+PUT    self       200 /api/v1/me/password narrowed=403
+POST   owner      200 /api/v1/service-accounts
+GET    owner      200 /api/v1/service-accounts
+DELETE owner      204 /api/v1/service-accounts/{id}
+GET    owner      200 /api/v1/service-accounts/{id}
+PATCH  owner      200 /api/v1/service-accounts/{id}
+POST   owner      200 /api/v1/service-accounts/{id}/api-tokens
+DELETE owner      200 /api/v1/service-accounts/{id}/api-tokens
+GET    owner      200 /api/v1/service-accounts/{id}/api-tokens
+DELETE owner      200 /api/v1/service-accounts/{id}/api-tokens/{token_id}
+GET    owner      200 /api/v1/service-accounts/{id}/api-tokens/{token_id}
+POST   owner      200 /api/v1/service-accounts/{id}/api-tokens/{token_id}/disable
+POST   owner      200 /api/v1/service-accounts/{id}/api-tokens/{token_id}/enable
+POST   owner      200 /api/v1/service-accounts/{id}/api-tokens/{token_id}/rotate
+POST   owner      200 /api/v1/service-accounts/{id}/disable
+POST   owner      200 /api/v1/service-accounts/{id}/enable
+PATCH  owner      200 /api/v1/service-accounts/{id}/instanceowner
+PATCH  owner      200 /api/v1/service-accounts/{id}/superadmin
+GET    open       200 /api/v1/setup
+POST   owner      200 /api/v1/tenants
+GET    owner      200 /api/v1/tenants/search
+DELETE owner      204 /api/v1/tenants/{id}
+GET    owner      200 /api/v1/tenants/{id}
+PUT    owner      200 /api/v1/tenants/{id}
+GET    owner      200 /api/v1/users
+POST   owner      201 /api/v1/users
+PATCH  owner      200 /api/v1/users/{id}
+DELETE owner      204 /api/v1/users/{id}
+PUT    owner      200 /api/v1/users/{id}
+GET    owner      200 /api/v1/users/{id}
+POST   owner      201 /api/v1/users/{id}/api-tokens
+GET    owner      200 /api/v1/users/{id}/api-tokens
+DELETE owner      200 /api/v1/users/{id}/api-tokens
+DELETE owner      204 /api/v1/users/{id}/api-tokens/{token_id}
+GET    owner      200 /api/v1/users/{id}/api-tokens/{token_id}
+POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/disable
+POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/enable
+POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/rotate
+POST   owner      200 /api/v1/users/{id}/disable
+POST   owner      200 /api/v1/users/{id}/enable
+PATCH  owner      200 /api/v1/users/{id}/instanceowner
+PATCH  owner      200 /api/v1/users/{id}/password
+DELETE owner      204 /api/v1/users/{id}/refresh-token
+PATCH  owner      200 /api/v1/users/{id}/restricted
+PATCH  owner      200 /api/v1/users/{id}/superadmin
+GET    access     200 /api/v1/{tenant}/acls/actions
+GET    access     200 /api/v1/{tenant}/acls/permissions
+GET    access     200 /api/v1/{tenant}/acls/templates
+GET    permission 200 /api/v1/{tenant}/auditlogs/export
+POST   permission 200 /api/v1/{tenant}/auditlogs/find
+GET    access     200 /api/v1/{tenant}/auditlogs/history/{detail_id} low=403 narrowed=403
+GET    permission 200 /api/v1/{tenant}/auditlogs/search
+GET    access     200 /api/v1/{tenant}/auditlogs/{id}/diff low=403 narrowed=403
+POST   permission 200 /api/v1/{tenant}/bindings
+POST   permission 200 /api/v1/{tenant}/bindings/bulk
+GET    permission 200 /api/v1/{tenant}/bindings/search
+DELETE permission 204 /api/v1/{tenant}/bindings/{id}
+GET    permission 200 /api/v1/{tenant}/bindings/{id}
+POST   permission 200 /api/v1/{tenant}/groups
+POST   permission 200 /api/v1/{tenant}/groups/autocomplete
+POST   permission 200 /api/v1/{tenant}/groups/ids
+GET    permission 200 /api/v1/{tenant}/groups/search
+GET    permission 200 /api/v1/{tenant}/groups/{id}
+DELETE permission 200 /api/v1/{tenant}/groups/{id}
+PUT    permission 200 /api/v1/{tenant}/groups/{id}
+GET    permission 200 /api/v1/{tenant}/groups/{id}/members
+PUT    permission 200 /api/v1/{tenant}/groups/{id}/members/membership/{user_id}
+DELETE permission 200 /api/v1/{tenant}/groups/{id}/members/{user_id}
+PUT    permission 200 /api/v1/{tenant}/groups/{id}/members/{user_id}
+POST   permission 200 /api/v1/{tenant}/roles
+POST   permission 200 /api/v1/{tenant}/roles/autocomplete
+POST   permission 200 /api/v1/{tenant}/roles/ids
+GET    permission 200 /api/v1/{tenant}/roles/search
+PUT    permission 200 /api/v1/{tenant}/roles/{id}
+GET    permission 200 /api/v1/{tenant}/roles/{id}
+DELETE permission 204 /api/v1/{tenant}/roles/{id}
+POST   permission 200 /api/v1/{tenant}/service-accounts
+GET    permission 200 /api/v1/{tenant}/service-accounts
+GET    permission 200 /api/v1/{tenant}/service-accounts/{id}
+PUT    permission 200 /api/v1/{tenant}/service-accounts/{id}
+DELETE permission 200 /api/v1/{tenant}/service-accounts/{id}
+GET    permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens
+DELETE permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens
+POST   permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens
+DELETE permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}
+GET    permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}
+POST   permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/disable
+POST   permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/enable
+POST   permission 200 /api/v1/{tenant}/service-accounts/{id}/api-tokens/{token_id}/rotate
+POST   permission 200 /api/v1/{tenant}/service-accounts/{id}/disable
+POST   permission 200 /api/v1/{tenant}/service-accounts/{id}/enable
+GET    permission 200 /api/v1/{tenant}/tenant-access
+POST   permission 204 /api/v1/{tenant}/tenant-access
+POST   permission 200 /api/v1/{tenant}/tenant-access/autocomplete
+PUT    permission 201 /api/v1/{tenant}/tenant-access/{user_id}
+DELETE permission 204 /api/v1/{tenant}/tenant-access/{user_id}
+GET    permission 200 /api/v1/{tenant}/tenant-access/{user_id}
+PUT    permission 204 /api/v1/{tenant}/users/{id}/groups
+GET    open       200 /livez
+POST   open       200 /login
+GET    open       200 /openapi.json
+GET    open       200 /problems/{code}
+GET    open       200 /readyz
 """
 
 # The hot endpoints stand in front of the application: they take tokens only, and who asks about
@@ -188,7 +190,7 @@ def _rows() -> dict[tuple[str, str], Row]:
     return {(row.method, row.path): row for row in rows}
 
 
-def _row(method: str, path: str, gate: str, success: str, *exceptions: str) -> Row:
+def _row(method: str, gate: str, success: str, path: str, *exceptions: str) -> Row:
     named = dict(zip(KINDS, GATES[gate], strict=True))
     statuses = {kind: int(success) if said == "ok" else int(said) for kind, said in named.items()}
     for exception in exceptions:
@@ -221,7 +223,7 @@ def app(world: World) -> Litestar:
 
 
 @pytest.fixture(scope="module")
-def described(app: Litestar) -> dict[str, dict[str, object]]:
+def described(app: Litestar) -> dict[str, Described]:
     """Answer what the OpenAPI document says of each route: method and path to operation."""
     paths = document(app, version="0", public_url="")["paths"]
     return {
@@ -275,7 +277,7 @@ def _bare(*handlers: HTTPRouteHandler) -> Litestar:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"{row.method} {row.path}")
 def test_route_gives_each_caller_the_declared_status(
-    row: Row, world: World, app: Litestar, described: dict[str, dict[str, object]]
+    row: Row, world: World, app: Litestar, described: dict[str, Described]
 ) -> None:
     """Security 2.4 and 5.1: route by caller, the status is the declared one, with all headers."""
     operation = _operation(app, row)
@@ -317,7 +319,7 @@ _EVERYWHERE: Final = {*HEADERS, "x-request-id", "content-type", "content-length"
 _SOMETIMES: Final = {"idempotency-replayed", "content-disposition"}
 
 
-def _require_described(operation: Any, answers: Iterable[httpx.Response]) -> None:
+def _require_described(operation: Described, answers: Iterable[httpx.Response]) -> None:
     """Hold answers against the document: status, media type, and the headers of success."""
     for answer in answers:
         assert str(answer.status_code) in operation["responses"], answer.text

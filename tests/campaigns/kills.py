@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from tests.campaigns.client import Client, LostError, basic, bearer
-from tests.e2e.node import OWNER_EMAIL, OWNER_PASSWORD, PROGRAM, Node, muniment
+from tests.campaigns.access import ACCOUNTS, owner_token
+from tests.campaigns.client import Client, LostError, bearer
+from tests.e2e.node import PROGRAM, Node, muniment
 
 SHORT: Final = 5
 LONG: Final = 1_000
@@ -20,7 +21,6 @@ WRITERS: Final = 4
 FIRST_ANSWER_SECONDS: Final = 20.0
 RUN_SECONDS: Final = (0.0, 0.4)
 GROUPS: Final = ("kept", "whole")
-ACCOUNTS: Final = "/api/v1/main/service-accounts"
 PAGE: Final = 1_000
 ACK_EARLY: Final = "tests.campaigns.mutants.ack_early"
 HALF_BATCH: Final = "tests.campaigns.mutants.half_batch"
@@ -60,26 +60,23 @@ def run(directory: Path, *, cycles: int, seed: int, program: str = PROGRAM) -> V
     chance = random.Random(seed)  # noqa: S311 - nothing is to be secret, all repeatable
     judge = Node(directory / "data")
     judge.init()
-    judge.start()
-    token, groups = _prepare(judge)
-    judge.stop()
     built = judge if program == PROGRAM else Node(directory / "data", program=program)
+    groups: list[str] = []
+    token = ""
     journal = Journal()
     verdict = Verdict()
     for cycle in range(cycles):
         verdict.slowest_start_seconds = max(verdict.slowest_start_seconds, _started(built))
+        if not groups:
+            token, groups = _prepare(built)
         _write_until_killed(built, bearer(token), groups, journal, cycle, chance)
         verdict.cycles += 1
-        if built is not judge:
-            judge.start()
+        if built is not judge or cycle == cycles - 1:
+            verdict.slowest_start_seconds = max(verdict.slowest_start_seconds, _started(judge))
             _judge(judge, token, groups, journal, verdict)
             judge.stop()
-            if verdict.faults:
-                break
-    if built is judge:
-        verdict.slowest_start_seconds = max(verdict.slowest_start_seconds, _started(judge))
-        _judge(judge, token, groups, journal, verdict)
-        judge.stop()
+        if verdict.faults:
+            break
     verified = muniment("verify", data_dir=directory / "data")
     assert verified.returncode == 0, verified.stderr
     return verdict
@@ -93,9 +90,9 @@ def _started(node: Node) -> float:
 
 
 def _prepare(node: Node) -> tuple[str, list[str]]:
-    """Make the owner's token, by which writers cost no password hash, and two groups."""
-    with Client(node.url, basic(OWNER_EMAIL, OWNER_PASSWORD)) as owner:
-        token = owner.made("POST", "/api/v1/me/api-tokens", {"name": "writer"})["fullToken"]
+    """Make the token by which writers cost no password hash, and two groups."""
+    token = owner_token(node.url)
+    with Client(node.url, bearer(token)) as owner:
         groups = [
             owner.made("POST", "/api/v1/main/groups", {"name": name})["id"] for name in GROUPS
         ]

@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from tests.campaigns import access
 from tests.campaigns.client import Answer, Client, basic, bearer
 from tests.campaigns.crowd import Crowd, Request, crowd
 from tests.e2e.node import OWNER_EMAIL, OWNER_PASSWORD
@@ -60,15 +61,11 @@ class Arena:
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
-        with Client(urls[0], basic(OWNER_EMAIL, OWNER_PASSWORD)) as owner:
-            made = {"name": "referee", "instanceOwner": True}
-            account = owner.made("POST", "/api/v1/service-accounts", made)["id"]
-            tokens = f"/api/v1/service-accounts/{account}/api-tokens"
-            self.referee_token = owner.made("POST", tokens, {"name": "whistle"})["fullToken"]
-            first = owner.made("GET", "/api/v1/me")["id"]
+        self.referee_token = access.owner_token(urls[0])
         self.referee = Client(urls[0], bearer(self.referee_token))
         self.emails = (OWNER_EMAIL, SECOND_EMAIL)
-        self.ids = [first, self._create(SECOND_EMAIL)]
+        with Client(urls[0], basic(OWNER_EMAIL, OWNER_PASSWORD)) as owner:
+            self.ids = [str(owner.made("GET", "/api/v1/me")["id"]), self._create(SECOND_EMAIL)]
         self.tokens = [self._issue(id_) for id_ in self.ids]
 
     def _create(self, email: str) -> str:
@@ -155,6 +152,7 @@ def run(
                 break
     if verdict.standing:
         _sign_in(urls, arena)
+        arena.restore()
     arena.close()
     return verdict
 

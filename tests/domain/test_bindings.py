@@ -227,6 +227,18 @@ def test_assign_role_with_an_impossible_span_is_refused() -> None:
         assert [("expiresAt", code)] == [(fault.path, fault.code) for fault in refusal.fields]
 
 
+def test_assign_role_with_an_instant_of_no_time_zone_is_refused() -> None:
+    """Security 6.6: an instant that cannot be compared is a fault, and nothing stumbles."""
+    naive = SOON.replace(tzinfo=None)
+    for one, path in (
+        (structs.replace(assignment(), not_before=naive), "notBefore"),
+        (structs.replace(assignment(), expires_at=naive), "expiresAt"),
+    ):
+        command = AssignRole(tenant=MAIN, assignment=one)
+        refusal = WORLD.when(command, by=ADA).refuses("binding.invalid")
+        assert [(path, "time_zone")] == [(fault.path, fault.code) for fault in refusal.fields]
+
+
 def test_assign_role_at_this_instant_is_over() -> None:
     """The end of a span is not a part of it."""
     now = structs.replace(assignment(), expires_at=START)

@@ -34,6 +34,7 @@ from domain.tenants import TenantDeleted
 from tests.domain.world import (
     ADA,
     BETA,
+    BETA_ROLE,
     BOT,
     BOTS,
     CAL,
@@ -326,6 +327,19 @@ def test_delete_service_account_by_a_tenant_route_is_recorded() -> None:
         MemberRemoved(tenant=MAIN, group=BOTS, principal=BOT),
         TenantAccessEnded(tenant=MAIN, principal=BOT),
         ServiceAccountDeleted(id=BOT),
+    )
+
+
+def test_disable_service_account_whose_other_tenant_is_gone_is_recorded() -> None:
+    """Kestra-iam 5.6: an account is shared among the tenants that there are."""
+    gone = WORLD.and_then(bound(SHARED, BETA_ROLE, tenant=BETA), TenantDeleted(tenant=BETA))
+    off = gone.and_then(ServiceAccountDisabled(id=SHARED))
+
+    gone.when(DisableServiceAccount(tenant=MAIN, id=SHARED), by=CAL).then(
+        ServiceAccountDisabled(id=SHARED)
+    )
+    off.when(EnableServiceAccount(tenant=MAIN, id=SHARED), by=CAL).then(
+        ServiceAccountEnabled(id=SHARED)
     )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -15,15 +16,31 @@ from domain import access
 from domain.access import Narrowing, Rights
 from domain.commands import decide, require_usable
 from domain.errors import CredentialError, DomainError
-from domain.ids import MAIN, TenantId
+from domain.ids import MAIN, TenantId, TokenId
 from domain.permissions import Permission
 from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.state import evolve
+from domain.tokens import IssueToken
 from tests import oracle
 from tests.domain.campaign import ASKED, Campaign
 from tests.domain.makers import MAKERS, TENANTS
-from tests.domain.model import Question, leaves, model_of
-from tests.domain.world import ADA, BETA, CAL, DAN, DRONE, EVE, ROOT
+from tests.domain.model import QUESTIONS, Question, leaves, model_of
+from tests.domain.test_access import narrowings
+from tests.domain.world import (
+    ADA,
+    BETA,
+    CAL,
+    DAN,
+    DRONE,
+    EVE,
+    NEW_TOKEN,
+    ROOT,
+    SHARED,
+    WORLD,
+    digest_of,
+    prefix_of,
+)
+from tests.domain.world import token as issued
 from tests.spec import context, facts
 
 if TYPE_CHECKING:
@@ -115,7 +132,7 @@ def run_machine(examples: int) -> None:
 
 def test_no_token_is_wider_than_its_owner() -> None:
     """Security 2.5: rights of a token are its scope within its owner's rights, at each use."""
-    run_machine(12)
+    run_machine(8)
 
 
 def copied_at_issue(held: Rights) -> Rights:
@@ -154,3 +171,26 @@ def test_a_privilege_narrowed_to_some_permissions_is_no_more_than_those() -> Non
     assert access.rights(from_root, context(ROOT, token="tok_root"), MAIN).passes(
         Permission("ROLE", "DELETE")
     )
+
+
+@settings(max_examples=60)
+@for_all(own=narrowings, asked=narrowings)
+def test_a_narrowed_token_makes_none_that_leaves_more(own: Narrowing, asked: Narrowing) -> None:
+    """Kestra-iam 8: whatever the new token leaves, the one that made it leaves too."""
+    made = IssueToken(
+        owner=SHARED,
+        id=NEW_TOKEN,
+        name="deploy",
+        digest=digest_of(NEW_TOKEN),
+        prefix=prefix_of(NEW_TOKEN),
+        narrowing=asked,
+    )
+    world = WORLD.and_then(issued(TokenId("tok_own"), SHARED, own))
+
+    outcome = world.when(made, by=SHARED, token="tok_own")
+
+    if isinstance(outcome.verdict, tuple):
+        assert own.instance_owner or not asked.instance_owner
+        for tenant in TENANTS:
+            for question in QUESTIONS:
+                assert leaves(own, tenant, question) or not leaves(asked, tenant, question)

@@ -34,6 +34,7 @@ class Cluster(Struct, frozen=True):
     first: Node
     second: Node
     link: Link
+    linked: dict[str, str]
 
     @property
     def urls(self) -> list[str]:
@@ -63,6 +64,7 @@ def running(directory: Path, program: str = PROGRAM) -> Iterator[Cluster]:
             Node(directory / "one", program=program, settings=stored),
             Node(directory / "two", program=program, settings=linked),
             link,
+            linked,
         )
         for node in (cluster.first, cluster.second):
             node.start()
@@ -106,7 +108,7 @@ def known_everywhere(cluster: Cluster, world: World) -> None:
     with Client(cluster.second.url, bearer(world.owner_token)) as owner:
         # A token that a process does not know yet cannot ask it to wait for a position.
         end = time.monotonic() + BACK_SECONDS
-        while owner.ask("GET", f"{path}?at_least={position}").status == 401:
+        while owner.ask("GET", f"{path}?at_least={position}").status != 200:
             assert time.monotonic() < end, "a process does not follow"
 
 
@@ -210,18 +212,17 @@ def test_one_key_is_one_command_on_two_processes(cluster: Cluster, world: World)
     assert set(verdict.statuses) == {"200"}
 
 
-def cut_off(cluster: Cluster, world: World) -> tuple[float, float]:
-    """Watch a node that has just lost its database, whose bot's token is then revoked elsewhere.
+def cut_off(cluster: Cluster, node: Node, world: World) -> tuple[float, float]:
+    """Watch a linked node that has just lost its database, while elsewhere the bot loses its right.
 
     How long after the loss it last answered a check, and how long until it was not ready.
     """
     began = time.monotonic()
     answered = unready = 0.0
     with Client(cluster.first.url, bearer(world.owner_token)) as owner:
-        issued = owner.made("DELETE", f"/api/v1/main/bindings/{world.binding}")
-    assert issued is None
+        owner.made("DELETE", f"/api/v1/main/bindings/{world.binding}")
     while (now := time.monotonic() - began) < BOUND_SECONDS + 3 * GRACE_SECONDS:
-        with Client(cluster.second.url, bearer(world.bot_token), timeout_seconds=5) as bot:
+        with Client(node.url, bearer(world.bot_token), timeout_seconds=5) as bot:
             try:
                 answer = bot.ask("POST", EVALUATION, question(world.bot))
             except LostError:
@@ -230,7 +231,7 @@ def cut_off(cluster: Cluster, world: World) -> tuple[float, float]:
             answered = now
         else:
             assert (answer.status, answer.code) == (503, "not_ready.stale")
-        if not unready and ready(cluster.second).status == 503:
+        if not unready and ready(node).status == 503:
             unready = time.monotonic() - began
         time.sleep(0.02)
     return answered, unready
@@ -240,9 +241,10 @@ def cut_off(cluster: Cluster, world: World) -> tuple[float, float]:
 def test_cut_off_from_the_database_a_process_closes(cluster: Cluster, failure: str) -> None:
     """Reliability B5: past the bound no check is answered, and none from old facts afterwards."""
     world = access.build(cluster.first.url, failure)
+    known_everywhere(cluster, world)
     (cluster.link.down if failure == "refused" else cluster.link.swallow)()
 
-    answered, unready = cut_off(cluster, world)
+    answered, unready = cut_off(cluster, cluster.second, world)
 
     say(f"B5, {failure}", f"answered until {answered:.2f} s, not ready after {unready:.2f} s")
     assert answered <= BOUND_SECONDS + GRACE_SECONDS
@@ -251,3 +253,19 @@ def test_cut_off_from_the_database_a_process_closes(cluster: Cluster, failure: s
     until_ready(cluster.second)
     with Client(cluster.second.url, bearer(world.bot_token)) as bot:
         assert bot.ask("POST", EVALUATION, question(world.bot)).body["decision"] is False
+
+
+def test_a_process_that_answers_from_old_facts_is_noticed(cluster: Cluster, tmp_path: Path) -> None:
+    """Control of reliability B5: without a bound on staleness what was taken away still holds."""
+    world = access.build(cluster.first.url, "old facts")
+    broken = Node(tmp_path, program=SERVE_STALE, settings=cluster.linked)
+    broken.start()
+    cluster.link.down()
+
+    answered, unready = cut_off(cluster, broken, world)
+
+    cluster.link.up()
+    broken.stop()
+    until_ready(cluster.second)
+    assert answered > BOUND_SECONDS + GRACE_SECONDS
+    assert unready == 0

@@ -2,95 +2,49 @@
 
 from __future__ import annotations
 
+import math
 import random
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import UNSET, Struct
 
-from domain import principals, roles, service_accounts, tenants, users
 from domain.events import decode
-from domain.groups import GroupDeleted
-from domain.ids import MAIN, GroupId, RoleId, ServiceAccountId, SubjectId, TenantId, UserId
-from domain.permissions import from_lists, granted
-from domain.principals import BindingDeleted, MemberRemoved, TenantAccessEnded, has_access
-from domain.scopes import Resource, Scope
+from domain.ids import (
+    MAIN,
+    GroupId,
+)
+from domain.permissions import granted
+from domain.principals import MemberRemoved
+from domain.scopes import Scope
 from domain.state import State, evolve
 from ops import writer as writing
-from projections.access_graph import AccessGraph, Check
+from projections import access_graph
 from tests import oracle
-from tests.domain.model import ACTIONS, NAMESPACES, RESOURCES, TYPES, Question, model_of
+from tests.domain.model import Question, model_of
 from tests.domain.world import (
     ADA,
-    BEGINNING,
-    BETA,
     BOT,
     BOTS,
     DAN,
-    EVENTS,
     OPERATOR,
     WORLD,
-    account,
     bound,
     group,
-    index,
-    managed,
     member,
-    opened,
-    role,
-    user,
 )
-from tests.fixed_inputs import START
 from tests.histories import NAMESPACES as KNOWN_NAMESPACES
 from tests.histories import WORDS, Histories
-from tests.ops.desk import Desk, WatchedLog, group as new_group, outcome, state_of
+from tests.ops.desk import Desk, WatchedLog, outcome, state_of
+from tests.ops.desk import group as new_group
 from tests.spec import facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from domain.events import Event
 
-NOW = START.timestamp()
-UNHEARD = TenantId("unheard")
-
-
-def email_index(email: str) -> bytes:
-    """Answer the index that a user of this id and any domain has in tests."""
-    return index(email.partition("@")[0])
-
-
-def ask(graph: AccessGraph, tenant: str, subject: str, asked: Question, now: float) -> bool:
-    """Put the oracle's form of a question to the graph."""
-    return ask_with(graph.check, tenant, subject, asked, now)
-
-
-def ask_with(check: Check, tenant: str, subject: str, asked: Question, now: float) -> bool:
-    """Put the oracle's form of a question to whatever answers checks."""
-    type_, action, namespace, resource = asked
-    kind, _, id_ = resource.partition("/")
-    return check(
-        TenantId(tenant),
-        UserId(subject),
-        type_,
-        action,
-        namespace or None,
-        (kind, id_) if resource else None,
-        now,
-    )
-
-
-def kept(graph: AccessGraph) -> set[tuple[str, str]]:
-    """Answer which subjects have an entry, and in which tenants."""
-    return {
-        (tenant, subject)
-        for tenant, found in graph._tenants.items()
-        for subject in found.compiled
-    }
-
-
-# Random installations
+from tests.projections.graph import NOW, UNHEARD, Open, ask, ask_with, email_index
 
 QUESTION_TYPES = ("FLOW", "record", "EXECUTION", "UNHEARD")
 QUESTION_ACTIONS = ("VIEW", "LIST", "READ", "record:write", "UNHEARD")
@@ -113,10 +67,12 @@ class Asker:
         tenant, subject = one([*sorted(state.tenants), UNHEARD]), one(sorted(self._subjects))
         type_, action = one(QUESTION_TYPES), one(QUESTION_ACTIONS)
         space, thing = one(PLACES), one(OBJECTS)
-        if state.bindings and one((True, False)):
+        if state.bindings and self._random.random() < 1 / 2:
             binding = state.bindings[one(sorted(state.bindings))]
             tenant = binding.tenant
-            subject = one([binding.subject, *sorted(state.members.get(GroupId(binding.subject), ()))])
+            subject = one(
+                [binding.subject, *sorted(state.members.get(GroupId(binding.subject), ()))]
+            )
             pairs = [*granted(state.roles[binding.role].permissions)]
             type_, action = one(pairs) if pairs else (type_, action)
             space = binding.scope.namespace or space
@@ -137,7 +93,7 @@ class Tally(Struct):
     wrong: int = 0
 
 
-def tally(kind: type[AccessGraph], seeds: Iterable[int]) -> Tally:
+def tally(kind: type[Open], seeds: Iterable[int]) -> Tally:
     """Let events flow and the clock move, and ask 20 questions after each command."""
     total = Tally()
     for seed in seeds:
@@ -161,53 +117,53 @@ def tally(kind: type[AccessGraph], seeds: Iterable[int]) -> Tally:
 
 def test_the_graph_answers_as_the_oracle_while_events_flow() -> None:
     """20,000 checks on random installations, with a clock that jumps: no difference (B1)."""
-    found = tally(AccessGraph, range(10))
+    found = tally(Open, range(10))
 
     assert (20_000, 0) == (found.asked, found.wrong)
-    assert found.allowed > found.asked // 10
+    assert found.allowed > found.asked // 20
 
 
-class Unmoved(AccessGraph):
+class Unmoved(Open):
     """Broken: what was worked out stays, whatever happens."""
 
     def _drop(self, before: State, event: Event) -> None:
         pass
 
 
-class Flip(AccessGraph):
+class Flip(Open):
     """Broken: one decision in 100 is inverted."""
 
     asked = 0
 
-    def check(self, *question: Any) -> bool:
+    def check(self, *question: Any) -> bool:  # noqa: ANN401 - passed on
         """Answer, now and then wrongly."""
         self.asked += 1
         return super().check(*question) != (self.asked % 100 == 0)
 
 
-class Timeless(AccessGraph):
+class Timeless(Open):
     """Broken: what was compiled once is never judged by another clock."""
 
-    def check(self, *question: Any) -> bool:
+    def check(self, *question: Any) -> bool:  # noqa: ANN401 - passed on
         """Answer as of the beginning."""
-        return super().check(*question[:-1], NOW)
+        return super().check(*(*question[:-1], NOW))
 
 
-class Sticky(AccessGraph):
-    """Broken: a clock that is put back does not find its earlier limits again."""
+class Unreturning(Open):
+    """Broken: what was worked out holds for earlier instants too, when the clock is put back."""
 
-    latest = 0.0
+    def check(self, *question: Any) -> bool:  # noqa: ANN401 - passed on
+        """Forget from when the entries hold."""
+        for tenant in self._tenants.values():
+            for subject, (masks, _, until) in tenant.compiled.items():
+                tenant.compiled[subject] = (masks, -math.inf, until)
+        return super().check(*question)
 
-    def check(self, *question: Any) -> bool:
-        """Answer by the latest clock that was ever seen."""
-        self.latest = max(self.latest, question[-1])
-        return super().check(*question[:-1], self.latest)
 
-
-@pytest.mark.parametrize("mutant", [Unmoved, Flip, Timeless, Sticky])
-def test_a_graph_that_answers_wrongly_is_caught(mutant: type[AccessGraph]) -> None:
+@pytest.mark.parametrize("mutant", [Unmoved, Flip, Timeless, Unreturning])
+def test_a_graph_that_answers_wrongly_is_caught(mutant: type[Open]) -> None:
     """Positive controls: `stale_cache`, `flip`, and two that misread the clock."""
-    assert tally(mutant, range(5)).wrong
+    assert tally(mutant, range(2)).wrong
 
 
 def test_the_past_is_answered_as_the_oracle() -> None:
@@ -219,7 +175,7 @@ def test_the_past_is_answered_as_the_oracle() -> None:
         for _ in range(8):
             world.run(40)
             pasts.append((world.state, world.inputs.now().timestamp()))
-        graph = AccessGraph(world.state, email_index)
+        graph = Open(world.state, email_index)
         for state, then in pasts:
             check, model = graph.check_in(state), model_of(state)
             for _ in range(50):
@@ -230,4 +186,85 @@ def test_the_past_is_answered_as_the_oracle() -> None:
                 wrong += answer != oracle.allowed(model, tenant, subject, question, now)
 
     assert (1_200, 0) == (asked, wrong)
-    assert allowed > asked // 10
+    assert allowed > asked // 20
+
+
+# What is kept
+
+TEAM = GroupId("grp_team")
+
+
+def test_unknown_names_are_not_kept() -> None:
+    """Asking for what does not exist leaves nothing behind, however often (performance 2)."""
+    graph = Open(WORLD.state, email_index)
+    ask(graph, MAIN, ADA, ("FLOW", "VIEW", "", ""), NOW)
+    before = graph.sizes()
+
+    for number in range(1_000):
+        word = f"unknown{number}"
+        assert not ask(graph, MAIN, word, ("FLOW", "VIEW", word, f"record/{word}"), NOW)
+        assert not ask(graph, word, ADA, ("FLOW", "VIEW", "", ""), NOW)
+        assert not ask(graph, MAIN, DAN, (word, word, f"{word}.{word}", f"{word}/{word}"), NOW)
+        assert ask(graph, MAIN, ADA, (word, word, f"{word}.{word}", ""), NOW)
+        for type_ in ("user", "service_account", "group", word):
+            assert graph.resolve(MAIN, type_, f"{word}@example.com") is None
+
+    assert {(MAIN, ADA), (MAIN, DAN)} == graph.entries()
+    assert before == graph.sizes()
+
+
+def test_namespaces_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bindings name is kept; beyond the limit it begins anew, and answers stay right."""
+    monkeypatch.setattr(access_graph, "_NAMESPACES_KEPT_MAX", 10)
+    graph = Open(WORLD.state, email_index)
+    state = WORLD.state
+    for number in range(30):
+        new = facts(state, (bound(BOT, OPERATOR, Scope(namespace=f"n{number}"), id_=f"b{number}"),))
+        state = evolve(state, new)
+        graph.publish(state, new)
+        assert graph.namespaces() <= 10
+
+    asked = [ask(graph, MAIN, BOT, ("FLOW", "VIEW", f"n{n}.x", ""), NOW) for n in range(31)]
+
+    assert [True] * 30 + [False] == asked
+
+
+# Whole commands
+
+
+def moments_without_rights(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Move a bot between two groups of equal rights, again and again, at another process.
+
+    Answers at how many published heads it had no rights.
+    """
+    monkeypatch.setattr(writing, "PAGE_RECORDS", 3)
+    log = WatchedLog()
+    log.elsewhere(group(TEAM, "Team"), bound(TEAM, OPERATOR), bound(BOTS, OPERATOR))
+    state = state_of(log)
+    groups = (BOTS, TEAM)
+    for number in range(50):
+        left, joined = groups[number % 2], groups[1 - number % 2]
+        moved = (MemberRemoved(tenant=MAIN, group=left, principal=BOT), member(joined, BOT))
+        log.elsewhere(*moved, command_id=f"move_{number}")
+    desk = Desk(log, state=state)
+    with desk.open():
+        outcome(desk.give(new_group(1)))
+    graph = Open(state, email_index)
+    denied = 0
+    for publication in desk.published:
+        graph.publish(publication.state, publication.facts)
+        denied += not ask(graph, MAIN, BOT, ("FLOW", "EXECUTE", "prod", ""), NOW)
+    assert len(desk.published) > 25
+    return denied
+
+
+def test_no_check_sees_half_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that removes and adds is seen before or after, never between (reliability B9)."""
+    assert not moments_without_rights(monkeypatch)
+
+
+def test_a_follower_that_publishes_pages_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positive control: pages published as they come show the bot without rights."""
+    monkeypatch.setattr(writing, "_whole_commands", lambda page: page)
+
+    assert moments_without_rights(monkeypatch)

@@ -478,6 +478,8 @@ def test_members_are_listed_in_the_order_of_joining(world: World, connection: Co
     assert [row.type for row in ask(now, programs, EVERYTHING).rows] == ["SERVICE_ACCOUNT"]
     assert ask(now, joined_later, EVERYTHING).total == 3
     assert memberships.everyone_of_group(connection, head, MAIN, world.bots, now) == present.rows
+    since = memberships.joined_of_group(connection, head, MAIN, world.bots, now)
+    assert since == {row.principal: row.updated for row in present.rows}
     held = memberships.of_principals(connection, head, MAIN, [world.ci], now)
     assert [row.group_id for row in held] == [world.bots, world.admins]
 

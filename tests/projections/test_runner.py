@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from domain import bindings, groups, service_accounts
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 BOUND_SECONDS = 20.0
+TAKEN = {"log_id": LOG_ID, "position": 0, "record_hash": b""}
 
 
 def history(seed: int, commands: int = 150) -> list[Record]:
@@ -295,6 +295,11 @@ def test_view_runner_meeting_a_gap_halts(sqlite_engine: Engine) -> None:
 
     with pytest.raises(MissingEventError, match="position 1 is missing"):
         ViewRunner(Gap("gap"), sqlite_engine).catch_up()
+    runner = ViewRunner(Gap("gap"), sqlite_engine)
+    runner.start()
+    assert not asyncio.run(runner.wait_for(1, BOUND_SECONDS))
+    runner.stop()
+    assert runner.halted == "MissingEventError: position 1 is missing"
 
 
 def test_view_runner_that_cannot_write_leaves_rows_and_position_alone(engine: Engine) -> None:
@@ -308,13 +313,16 @@ def test_view_runner_that_cannot_write_leaves_rows_and_position_alone(engine: En
 
         def write(self, connection: Connection) -> None:
             super().write(connection)
-            connection.execute(text("SELECT nothing FROM nowhere"))
+            connection.execute(views.POSITION.insert().values(TAKEN))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("projections.runner.Batch", BrokenBatch)
-        with pytest.raises(Exception, match="nowhere"):
-            ViewRunner(log_of(records), engine).catch_up()
+        runner = ViewRunner(log_of(records), engine)
+        runner.start()
+        assert not asyncio.run(runner.wait_for(len(records), BOUND_SECONDS))
+        runner.stop()
 
+    assert runner.halted == "IntegrityError"
     assert all_rows(engine) == before
     ViewRunner(log_of(records), engine).catch_up()
     assert all_rows(engine) != before

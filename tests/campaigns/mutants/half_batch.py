@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from domain.events import Record
 
 # Long enough for a handful of kills to meet it.
-BETWEEN_SECONDS: Final = 0.02
+BETWEEN_SECONDS: Final = 0.1
 
 
 class HalvingLog(SQLiteLog):

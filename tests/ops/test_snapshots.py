@@ -1,0 +1,258 @@
+"""Is a state from a snapshot the very state that was saved, and is every other file discarded?"""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import defstruct
+
+from domain.events import Record, decode
+from domain.state import PersistentMap, State, digest, evolve
+from ops import snapshots
+from ops.bench import data
+from tests.histories import LOG_ID, Histories
+from tests.memory_log import MemoryLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+COMMANDS = 120
+
+
+def grown(seed: int = 1, commands: int = COMMANDS) -> Histories:
+    """A history of so many random commands."""
+    history = Histories(seed)
+    history.run(commands)
+    return history
+
+
+def log_of(records: Iterable[Record], log_id: str = LOG_ID) -> MemoryLog:
+    """A log that holds these records."""
+    log = MemoryLog(log_id)
+    log.append(1, list(records))
+    return log
+
+
+def save(path: Path, history: Histories) -> None:
+    """Save the history's state at its end."""
+    snapshots.save(path, history.state, snapshots.leaf_hash(history.records[-1]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(min_value=0, max_value=2**32), commands=st.integers(0, COMMANDS))
+def test_load_of_what_was_saved_is_the_same_state(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, commands: int
+) -> None:
+    """Whatever has happened, a state that comes from a snapshot equals the one from the log."""
+    history = grown(seed, commands)
+    path = tmp_path_factory.mktemp("snapshots") / "snapshot"
+    save(path, history)
+
+    loaded = snapshots.load(path, log_of(history.records))
+
+    assert loaded is not None
+    assert digest(history.state) == digest(loaded)
+    assert history.state == loaded
+
+
+def test_load_of_masks_beyond_64_bits_is_the_same_state(tmp_path: Path) -> None:
+    """A role's mask has as many bits as the tenant has permissions, and all come back."""
+    world = data.make_world(0.002, rich=True)
+    records = list(data.records(data.history(world, sum(1 for _ in world.events()) + 1)))
+    state = evolve(State(), map(decode, records))
+    assert max(role.mask for role in state.roles.values()) >= 2**64
+    snapshots.save(tmp_path / "snapshot", state, snapshots.leaf_hash(records[-1]))
+
+    loaded = snapshots.load(tmp_path / "snapshot", log_of(records, data.LOG_ID))
+
+    assert loaded is not None
+    assert digest(state) == digest(loaded)
+
+
+def test_load_in_the_middle_of_a_log_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """A snapshot and the events after it amount to what the whole log amounts to."""
+    history = grown()
+    save(tmp_path / "snapshot", history)
+    at = history.state.position
+    history.run(COMMANDS)
+
+    loaded = snapshots.load(tmp_path / "snapshot", log_of(history.records))
+
+    assert loaded is not None
+    assert at < history.state.position
+    tail = evolve(loaded, map(decode, history.records[at:]))
+    assert digest(history.state) == digest(tail)
+
+
+def test_digest_of_a_snapshot_that_lost_a_binding_differs(tmp_path: Path) -> None:
+    """The comparison of digests would notice one binding less (positive control)."""
+    history = grown()
+    save(tmp_path / "snapshot", history)
+    loaded = snapshots.load(tmp_path / "snapshot", log_of(history.records))
+    assert loaded is not None
+    assert loaded.bindings
+
+    lost = msgspec.structs.replace(loaded, bindings=loaded.bindings.delete(min(loaded.bindings)))
+
+    assert digest(history.state) != digest(lost)
+
+
+def test_every_member_of_the_state_is_stored_or_built() -> None:
+    """No table of the state can be forgotten: it is written, or it is an index built anew."""
+    kinds = (snapshots.INDEXES, snapshots.LARGE, set(snapshots.OTHERS))
+
+    assert set(State.__struct_fields__) == set().union(*kinds)
+    assert len(State.__struct_fields__) == sum(map(len, kinds))
+
+
+# What does not fit
+
+
+def test_load_without_a_file_is_none(tmp_path: Path) -> None:
+    """Where there is no snapshot the log is replayed."""
+    assert snapshots.load(tmp_path / "snapshot", log_of(grown().records)) is None
+
+
+def test_load_for_another_log_is_none(tmp_path: Path) -> None:
+    """A snapshot of another installation is discarded, though its bytes are sound."""
+    history = grown()
+    save(tmp_path / "snapshot", history)
+
+    other = log_of(history.records, "00000000-0000-4000-8000-000000000000")
+
+    assert snapshots.load(tmp_path / "snapshot", other) is None
+
+
+def test_load_for_another_history_is_none(tmp_path: Path) -> None:
+    """A log with another record at the position is not the one that the state came from."""
+    history = grown()
+    save(tmp_path / "snapshot", history)
+    last = history.records[-1]
+
+    changed = Record(last.position, last.topic, last.state.replace(b"{", b"{ ", 1))
+
+    assert snapshots.load(tmp_path / "snapshot", log_of([*history.records[:-1], changed])) is None
+
+
+def test_load_for_a_log_that_is_shorter_is_none(tmp_path: Path) -> None:
+    """A log restored from an older backup has not happened as far as the snapshot says."""
+    history = grown()
+    save(tmp_path / "snapshot", history)
+
+    assert snapshots.load(tmp_path / "snapshot", log_of(history.records[:-1])) is None
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_load_of_a_damaged_file_is_none(tmp_path: Path, part: int) -> None:
+    """One flipped bit anywhere is noticed, in the header and in the body."""
+    history = grown()
+    path = tmp_path / "snapshot"
+    save(path, history)
+    written = bytearray(path.read_bytes())
+    written[len(written) * part // 8 + 2] ^= 1
+    path.write_bytes(written)
+
+    assert snapshots.load(path, log_of(history.records)) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, -1])
+def test_load_of_a_cut_file_is_none(tmp_path: Path, size: int) -> None:
+    """A file that a power cut left short is noticed."""
+    history = grown()
+    path = tmp_path / "snapshot"
+    save(path, history)
+    path.write_bytes(path.read_bytes()[:size])
+
+    assert snapshots.load(path, log_of(history.records)) is None
+
+
+def test_load_of_another_release_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that a release with another shape of state wrote is discarded."""
+    history = grown()
+    with monkeypatch.context() as other_release:
+        other_release.setattr(snapshots, "FORMAT", "another")
+        save(tmp_path / "snapshot", history)
+
+    assert snapshots.load(tmp_path / "snapshot", log_of(history.records)) is None
+
+
+def test_format_changes_with_any_field_of_the_state() -> None:
+    """A field more, less, renamed or retyped, at any depth, is another format."""
+    fields: list[list[tuple[str, object]]] = [
+        [("id", str)],
+        [("id", str), ("name", str)],
+        [("key", str)],
+        [("id", int)],
+        [("id", str | None)],
+    ]
+    shapes = []
+    for members in fields:
+        inner = defstruct("Inner", members)
+        shapes.append(
+            defstruct("Shape", [("things", PersistentMap.__class_getitem__((str, inner)))])
+        )
+
+    formats = [snapshots.format_of(shape) for shape in shapes]
+
+    assert len(shapes) == len(set(formats))
+    assert formats == [snapshots.format_of(shape) for shape in shapes]
+
+
+def test_format_is_the_same_in_every_process() -> None:
+    """The format hangs on the shape alone: no address and no order of a hash table is in it."""
+    assert "0x" not in snapshots.described(State)
+    assert snapshots.FORMAT == snapshots.format_of(State)
+
+
+# The file
+
+
+def test_save_writes_a_private_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    """Names and digests of tokens are in it, so nobody else may read it (security 7.2)."""
+    path = tmp_path / "snapshot"
+
+    save(path, grown())
+    save(path, grown(2))
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_save_that_fails_leaves_the_earlier_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file appears whole or not at all: a full disk costs the new one only."""
+    history = grown()
+    path = tmp_path / "snapshot"
+    save(path, history)
+    written = path.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdopen", full)
+        with pytest.raises(OSError, match="no space"):
+            save(path, grown(2))
+
+    assert written == path.read_bytes()
+    assert snapshots.load(path, log_of(history.records)) is not None
+
+
+def test_load_leaves_the_collector_as_it_was(tmp_path: Path) -> None:
+    """Collection is off only while the state is built."""
+    history = grown()
+    save(tmp_path / "snapshot", history)
+    assert gc.isenabled()
+
+    snapshots.load(tmp_path / "snapshot", log_of(history.records))
+
+    assert gc.isenabled()
