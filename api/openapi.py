@@ -79,7 +79,7 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
 # What is a count, and so has none, though it is one object.
-_COUNTS: Final = frozenset({RevokedForm})
+_COUNTS: Final[frozenset[object]] = frozenset({RevokedForm})
 
 
 class Operation(Struct, frozen=True):

@@ -113,7 +113,10 @@ SECURITY_SCHEMES: Final[dict[str, Schema]] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "JWT",
-        "description": "The session of a signed-in user",
+        "description": (
+            "The session of a signed-in user; what a browser changes by it needs X-CSRF-TOKEN, "
+            "equal to the csrfToken cookie"
+        ),
     },
 }
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from projections.views import Views
 
 WAITERS_MAX: Final = 1_000
+DRAINING: Final = "draining"
 
 
 class Inputs(Protocol):
@@ -205,10 +206,13 @@ class Service:
         return self.graph.state
 
     def require_ready(self) -> None:
-        """Refuse to answer from facts that may be too old: UnavailableError with the reason."""
-        health = self.health()
-        if health.reason:
-            raise UnavailableError(f"not_ready.{health.reason}", 1)
+        """Refuse to answer from facts that may be too old: UnavailableError with the reason.
+
+        A process that drains still answers what reaches it; only its probe says no.
+        """
+        reason = self.health().reason
+        if reason and reason != DRAINING:
+            raise UnavailableError(f"not_ready.{reason}", 1)
 
     async def execute(self, command: commands.Command, context: commands.Context) -> Outcome:
         """Give a command and wait until its events are durable and published."""

@@ -19,12 +19,12 @@ from api.checks import Checks
 from api.front import Front, Proxies
 from api.people import People
 from api.request_log import RequestLog
-from api.service import Health, Parts, Service
+from api.service import DRAINING, Health, Parts, Service
 from api.service import Settings as PublicSettings
 from domain import names
 from domain.events import decode
 from domain.state import Draft, State, apply
-from ops import serving
+from ops import serving, snapshots
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sessions import StoredFailures, StoredSessions
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 # A root of the past is kept about as often; what has been added by then is left to no collection.
 FREEZE_FACTS: Final = 1_000
 
+# A replay of so many events is not felt at a start.
+SNAPSHOT_POSITIONS: Final = 10_000
+SNAPSHOT_FILE: Final = "state.snapshot"
 LAST_WORDS_SECONDS: Final = 0.5
 BROKEN_STORE_STATUS: Final = 10
 
@@ -86,7 +89,10 @@ class Installation:
         self._draining = False
         self._stopping = threading.Event()
         self._listening = threading.Thread(target=self._listen, name="listening", daemon=True)
-        state = replay(stores.log, State(), lambda position: _log.info("at %d", position))
+        self._snapshot = stores.snapshots / SNAPSHOT_FILE
+        begun = snapshots.load(self._snapshot, stores.log) or State()
+        self._snapshot_position = begun.position
+        state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
         self._history = History(stores.log.reader())
         self._history.keep(state)
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
@@ -94,6 +100,7 @@ class Installation:
             stores.log.reader(),
             stores.views,
             state=state,
+            state_at=self._history.at,
             retry_on=(StoreUnreachableError, StoreSlowError),
             on_halt=lambda reason: _log.critical("the views halted: %s", reason),
         )
@@ -147,6 +154,8 @@ class Installation:
 
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Before the writer starts, so that nobody else reads the log's own connection.
+        await asyncio.to_thread(self._save_snapshot)
         self._runner.start()
         self._writer.start()
         if self._stores.shared:
@@ -156,8 +165,19 @@ class Installation:
         self._stopping.set()
         self._stores.log.wake()
         await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(self._runner.stop)
         self._passwords.close()
+
+    def _save_snapshot(self) -> None:
+        """Spare the next start the replay, when that has become long; at a pause, not at work."""
+        state = self.service.state
+        if state.position - self._snapshot_position < SNAPSHOT_POSITIONS:
+            return
+        self._snapshot.parent.mkdir(mode=0o700, exist_ok=True)
+        (record,) = self._stores.log.read(state.position - 1, 1)
+        snapshots.save(self._snapshot, state, snapshots.leaf_hash(record))
+        self._snapshot_position = state.position
 
     def _listen(self) -> None:
         """Let the writer follow at each hint that other processes appended.
@@ -195,7 +215,7 @@ class Installation:
     def _health(self) -> Health:
         staleness = self._writer.staleness_seconds() if self._stores.shared else 0.0
         if self._draining:
-            reason = "draining"
+            reason = DRAINING
         elif self._writer.halted is not None:
             reason = "halted"
         elif staleness > self._settings.staleness_bound_seconds:

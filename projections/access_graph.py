@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from domain.access import Masks
     from domain.events import Event, Fact
     from domain.ids import PrincipalId, SubjectId, TenantId
+    from domain.principals import Binding
+    from domain.scopes import Scope
     from domain.state import State
 
 Needs = dict[str, tuple[dict[str, int], int]]
@@ -103,13 +105,21 @@ class AccessGraph:
         for account in state.service_accounts.values():
             self._names.setdefault(account.name, {})[account.id] = None
         for binding in state.bindings.values():
-            if binding.scope.namespace:
-                self._tenant(binding.tenant).learn_namespace(binding.scope.namespace)
+            self._learn_place(binding.tenant, binding.scope)
 
     def _tenant(self, tenant: TenantId) -> _Tenant:
         graph = self._tenants.get(tenant)
         if graph is None:
             graph = self._tenants[tenant] = _Tenant(self.state, tenant)
+        return graph
+
+    def _learn_place(self, tenant: TenantId, scope: Scope) -> None:
+        if scope.namespace:
+            self._tenant(tenant).learn_namespace(scope.namespace)
+
+    def _learn_roles(self, tenant: TenantId) -> _Tenant:
+        graph = self._tenant(tenant)
+        graph.learn_vocabulary(self.state, tenant)
         return graph
 
     # Questions
@@ -232,19 +242,14 @@ class AccessGraph:
             case groups.GroupDeleted():
                 self._drop_in(event.tenant, event.id)
             case principals.BindingCreated():
-                if event.scope.namespace:
-                    self._tenant(event.tenant).learn_namespace(event.scope.namespace)
+                self._learn_place(event.tenant, event.scope)
                 self._drop_subject(event.tenant, event.subject)
             case principals.BindingDeleted():
-                binding = before.bindings.get(event.id)
-                if binding is not None:
-                    self._drop_subject(binding.tenant, binding.subject)
+                self._drop_bound(before.bindings.get(event.id))
             case roles.RoleCreated() | tenants.ManagedRoleCreated():
-                self._tenant(event.tenant).learn_vocabulary(self.state, event.tenant)
+                self._learn_roles(event.tenant)
             case roles.RolePermissionsSet():
-                graph = self._tenant(event.tenant)
-                graph.learn_vocabulary(self.state, event.tenant)
-                graph.compiled.clear()
+                self._learn_roles(event.tenant).compiled.clear()
             case tenants.TenantDeleted():
                 self._tenants.pop(event.tenant, None)
             case users.UserDisabled() | users.UserDeleted():
@@ -310,6 +315,11 @@ class AccessGraph:
             graph.compiled.pop(subject, None)
             for member in self.state.members.get(GroupId(subject), ()):
                 graph.compiled.pop(member, None)
+
+    def _drop_bound(self, binding: Binding | None) -> None:
+        """Drop whom a binding gave something, unless nobody has seen it yet."""
+        if binding is not None:
+            self._drop_subject(binding.tenant, binding.subject)
 
     def _drop_everywhere(self, before: State, principal: PrincipalId) -> None:
         for tenant in before.access.get(principal, ()):

@@ -68,10 +68,13 @@ class ViewRunner:
         engine: Engine,
         *,
         state: State | None = None,
+        state_at: Callable[[int], State] | None = None,
         retry_on: tuple[type[Exception], ...] = (),
         on_halt: Callable[[str], None] | None = None,
     ) -> None:
-        """Take a fold to begin with: `state`, unless the views are behind it.
+        """Take a fold to begin with: `state`, or where the rows are behind it, `state_at`'s.
+
+        Without either the whole log is folded again.
 
         After an exception of `retry_on`, as after a lost connection to the views, the same is
         tried again; after any other the views halt, and `on_halt` is told why in their thread.
@@ -79,6 +82,7 @@ class ViewRunner:
         self._log = log
         self._engine = engine
         self._state = State() if state is None else state
+        self._state_at = state_at
         self._retry_on: tuple[type[Exception], ...] = (
             OperationalError,
             InterfaceError,
@@ -192,7 +196,7 @@ class ViewRunner:
                 place = None
         position = 0 if place is None else place.position
         if position < self._state.position:
-            self._state = State()
+            self._state = State() if self._state_at is None else self._state_at(position)
         self._verified = True
         self._reached(position)
 

@@ -152,10 +152,11 @@ class Served:
             open_sqlite(directory / "views.db"),
         ]
         self.vault = Vault.create(self._engines[0], _MASTER_KEY, LOG_ID, self.inputs)
-        sessions.create(self._engines[1])
+        self.sign_ins = self._engines[1]
+        sessions.create(self.sign_ins)
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
-        self.sessions = StoredSessions(self._engines[1], self.inputs)
-        self.failures = StoredFailures(self._engines[1], self.inputs)
+        self.sessions = StoredSessions(self.sign_ins, self.inputs)
+        self.failures = StoredFailures(self.sign_ins, self.inputs)
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
         self._history = History(self.log)

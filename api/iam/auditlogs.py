@@ -23,7 +23,7 @@ from api.problems import MalformedError
 from api.query import Query
 from domain.errors import ForbiddenError, NotFoundError, Requirement
 from domain.ids import TenantId
-from domain.permissions import Permission
+from domain.permissions import ANY, Permission
 from projections import audit
 from projections.audit import EVERYWHERE, Scope
 from projections.entries import Entry
@@ -48,6 +48,9 @@ _VIEWS: Final[dict[str, tuple[Permission, ...]]] = {
     "ROLE": (Permission("ROLE", "VIEW"),),
     "BINDING": (Permission("BINDING", "VIEW"),),
 }
+
+# Who may see the trail sees also what has no VIEW of its own, such as the tenant itself.
+_EVERYTHING: Final = frozenset({ANY})
 
 # The export's own parameters beside `filters`, and the filters that they mean.
 _PARAMETERS: Final = {
@@ -230,8 +233,7 @@ def _export_filter(call: Call) -> Node | None:
 async def diff(
     tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[Difference]:
-    _require_any_view(call)
-    return await _diff(call, TenantId(tenant), id)
+    return await _diff(call, TenantId(tenant), _visible(call), id)
 
 
 @get(
@@ -241,15 +243,17 @@ async def diff(
     summary="Show an object before and after any event",
 )
 async def diff_everywhere(id: FromPath[str], call: NamedDependency[Call]) -> Response[Difference]:
-    return await _diff(call, EVERYWHERE, id)
+    return await _diff(call, EVERYWHERE, _EVERYTHING, id)
 
 
-async def _diff(call: Call, scope: Scope, id_: str) -> Response[Difference]:
-    entry = await _entry(call, scope, id_)
+async def _diff(
+    call: Call, scope: Scope, visible: frozenset[str], id_: str
+) -> Response[Difference]:
+    entry = await _entry(call, scope, visible, id_)
     before = entry.before
     previous = call.parameter("previousId")
     if previous:
-        earlier = await _entry(call, scope, previous)
+        earlier = await _entry(call, scope, visible, previous)
         if _object(earlier) != _object(entry):
             raise _unknown(previous)
         before = earlier.after
@@ -257,15 +261,19 @@ async def _diff(call: Call, scope: Scope, id_: str) -> Response[Difference]:
     return call.entity(body, entry.position)
 
 
-async def _entry(call: Call, scope: Scope, id_: str) -> Entry:
-    """Answer the entry of this id, if there is one and the caller may see its object."""
+async def _entry(call: Call, scope: Scope, visible: frozenset[str], id_: str) -> Entry:
+    """Answer the entry of this id, if there is one and it is about a visible type."""
     found = _ID.match(id_)
     if found is None:
         raise _unknown(id_)
     entry = await listing.ask(call, audit.entry, call.state.position, scope, int(found[1]))
-    if entry is None or not (scope is EVERYWHERE or _may_see(call, entry.resource)):
+    if entry is None or not _shows(visible, entry):
         raise _unknown(id_)
     return entry
+
+
+def _shows(visible: frozenset[str], entry: Entry) -> bool:
+    return not visible.isdisjoint({ANY, entry.resource})
 
 
 def _object(entry: Entry) -> tuple[str | None, ...]:
@@ -286,9 +294,9 @@ def _unknown(id_: str) -> NotFoundError:
 async def history(
     tenant: FromPath[str], detail_id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[tuple[HistoryEntry, ...]]:
-    _require_any_view(call)
+    visible = _visible(call)
     found = await listing.ask(call, audit.history, call.state.position, TenantId(tenant), detail_id)
-    seen = tuple(entry for entry in found if _may_see(call, entry.resource))
+    seen = tuple(entry for entry in found if _shows(visible, entry))
     actors = await audit_items.actors(call, seen)
     return call.answer(
         tuple(
@@ -302,21 +310,25 @@ async def history(
     )
 
 
-def _may_see(call: Call, resource: str) -> bool:
-    return any(principals.may(call, view) for view in (_VIEW, *_VIEWS.get(resource, ())))
+def _visible(call: Call) -> frozenset[str]:
+    """Answer the types of the objects whose entries the caller may see.
 
-
-def _require_any_view(call: Call) -> None:
-    """Refuse who may see no object at all; to others what they may not see does not exist.
-
-    Which permission is needed shows only when the entry is known, and an id is not to be probed.
+    Refuses who may see none at all; to others what they may not see does not exist. Which
+    permission is needed shows only when the entry is known, and an id is not to be probed.
     """
-    if not any(_may_see(call, resource) for resource in _VIEWS):
+    rights = principals.rights(call)
+    if rights.passes(_VIEW):
+        return _EVERYTHING
+    visible = frozenset(
+        resource for resource, views in _VIEWS.items() if any(map(rights.passes, views))
+    )
+    if not visible:
         raise ForbiddenError(
             "permission.denied",
             f"this needs AUDITLOG:VIEW, or VIEW of the object's type, in tenant {call.tenant}",
             required=(Requirement(_VIEW.type, _VIEW.action),),
         )
+    return visible
 
 
 ROUTES: Final[list[Any]] = [

@@ -79,13 +79,14 @@ async def me(call: Call, state: State) -> tuple[Me, int]:
         if token is None or access.works_in(token, TenantId(tenant.id))
     ]
     shown = {tenant.id for tenant in tenants}
+    profile = await _profile(call, found)
     form = Me(
         id=id_,
         instance_owner=owner,
         super_admin=owner,
         restricted=isinstance(found, User) and found.restricted,
-        profile=await _profile(call, found),
-        auths=principals.auths(state, UNSET, found, at),
+        profile=profile,
+        auths=principals.auths(state, UNSET, found, profile.username, at),
         tenants=tuple(tenants),
         owned_groups=tuple(
             OwnedGroup(tenant_id=one.tenant, id=one.group)

@@ -65,9 +65,14 @@ def context(call: Call) -> commands.Context:
     )
 
 
+def rights(call: Call) -> access.Rights:
+    """Answer what the caller holds in the tenant of the path, now."""
+    return access.rights(call.service.state, context(call), call.tenant)
+
+
 def may(call: Call, permission: Permission) -> bool:
     """Tell whether the caller holds a permission in the tenant of the path, now."""
-    return access.rights(call.service.state, context(call), call.tenant).passes(permission)
+    return rights(call).passes(permission)
 
 
 # Names
@@ -122,14 +127,23 @@ def group_names(
 
 
 def auths(
-    state: State, tenant: TenantId, account: ServiceAccount, at: datetime
+    state: State,
+    tenant: TenantId | UnsetType,
+    principal: User | ServiceAccount,
+    username: str,
+    at: datetime,
 ) -> tuple[Auth, ...]:
-    """Answer the live tokens of a service account that work in the tenant."""
-    issued = [state.tokens[token] for token in state.tokens_of.get(account.id, ())]
+    """Answer by what a principal authenticates: a person's password, a program's live tokens.
+
+    With `tenant` only tokens that work in it are told of.
+    """
+    if isinstance(principal, User):
+        return () if principal.password is UNSET else (Auth(name=username, type="BASIC_AUTH"),)
+    issued = [state.tokens[token] for token in state.tokens_of.get(principal.id, ())]
     return tuple(
         Auth(name=token.name, type="API_TOKEN")
         for token in sorted(issued, key=lambda token: (token.name, token.id))
-        if tokens.refusal(token, at) is None and access.works_in(token, tenant)
+        if tokens.refusal(token, at) is None and (tenant is UNSET or access.works_in(token, tenant))
     )
 
 
@@ -142,7 +156,7 @@ def account_row(state: State, tenant: TenantId, id_: ServiceAccountId, at: datet
         display_name=account.name,
         description=account.description,
         groups=group_names(state, tenant, account.id, at),
-        auths=auths(state, tenant, account, at),
+        auths=auths(state, tenant, account, account.name, at),
     )
 
 

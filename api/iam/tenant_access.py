@@ -16,7 +16,7 @@ from api.call import Call, gives, needs
 from api.iam import fields, principals
 from api.iam.bindings import ResourceForm
 from api.iam.fields import AutocompleteRequest, Flag, Text
-from api.iam.principals import AccessRow, Auth, GroupName, Name
+from api.iam.principals import AccessRow, GroupName, Name
 from api.list_fields import USERS
 from api.listing import Asked
 from api.paging import Results
@@ -257,9 +257,7 @@ def _row(call: Call, tenant: TenantId, one: _Candidate) -> AccessRow:
         username=one.name.username,
         display_name=one.name.display_name,
         groups=principals.group_names(call.state, tenant, one.user.id, at),
-        auths=(
-            () if one.user.password is UNSET else (Auth(name=one.name.username, type="BASIC_AUTH"),)
-        ),
+        auths=principals.auths(call.state, tenant, one.user, one.name.username, at),
     )
 
 

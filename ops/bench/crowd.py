@@ -77,7 +77,7 @@ class Crowd:
         self._graph = AccessGraph(state, str.encode)
         self._writer = Writer(log, self._inputs, self._publish, state=state)
         self._world = world
-        self._random = Random(world.seed)  # noqa: S311 - repeatable, and nothing is guarded by it
+        self._random = Random(world.seed)  # noqa: S311 - nothing is guarded by it, all repeatable
         self._actor = Actor(type="service_account", id=world.accounts[0].id, via="api")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._commands = 0

@@ -134,7 +134,7 @@ class _Maker:
     """Draws every random value of a world from one seeded source."""
 
     def __init__(self, scale: float, seed: int, *, rich: bool) -> None:
-        self.random = Random(seed)  # noqa: S311 - repeatable, and nothing is guarded by it
+        self.random = Random(seed)  # noqa: S311 - nothing is guarded by it, all repeatable
         self.rich = rich
         self.accounts = max(20, round(ACCOUNTS_AT_ONE * scale))
         self.tenants = (MAIN, TenantId("second"), TenantId("third")) if rich else (MAIN,)
@@ -311,7 +311,7 @@ def history(world: World, events: int) -> Iterator[Event]:
 
 
 def _churn(world: World) -> Iterator[Event]:
-    random = Random(world.seed + 1)  # noqa: S311 - repeatable, and nothing is guarded by it
+    random = Random(world.seed + 1)  # noqa: S311 - nothing is guarded by it, all repeatable
     while True:
         binding = random.choice(world.bindings)
         id_ = BindingId(base62(random.getrandbits(128), 22))
@@ -411,7 +411,7 @@ def questions(world: World, oracle: Oracle, number: int) -> list[tuple[Question,
     48 % aim at what the subject holds, at its place or beneath; the rest are random pairs, half
     of them at a place where the subject holds something (performance 5).
     """
-    random = Random(world.seed + 2)  # noqa: S311 - repeatable, and nothing is guarded by it
+    random = Random(world.seed + 2)  # noqa: S311 - nothing is guarded by it, all repeatable
     principals = [*(account.id for account in world.accounts), *(user.id for user in world.users)]
     beneath: dict[str, list[str]] = {}
     for namespace in world.namespaces:

@@ -107,7 +107,9 @@ class World:
         """Answer a caller of a kind; `new` for a route by which it changes or ends itself."""
         if kind in self._nobodies:
             return self._account, self._nobodies[kind]
-        if new or kind not in self._callers:
+        if new:
+            return self._caller(kind)
+        if kind not in self._callers:
             self._callers[kind] = self._caller(kind)
         return self._callers[kind]
 

@@ -130,8 +130,9 @@ def test_member_that_may_be_set_changes_the_state(pair: Pair) -> None:
     assert pair.ask(pair.plain, operation, {}) == 200
 
     caller, by = pair.extended.caller("owner")
-    body = {**pair.extended.body(operation), "description": "told"}
-    path = pair.extended.path(operation, caller)
-    assert pair.extended.http.request("POST", path, body, by=by).status_code == 200
+    path, body = pair.extended.path(operation, caller), pair.extended.body(operation)
+    assert isinstance(body, dict)
+    told = {**body, "description": "told"}
+    assert pair.extended.http.request("POST", path, told, by=by).status_code == 200
 
     assert facts(pair.plain) != facts(pair.extended)

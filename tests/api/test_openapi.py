@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from jsonschema_rs import Draft202012Validator, ValidationError
 from litestar import Litestar, get
 from litestar.routes import HTTPRoute
 from msgspec import UNSET, Struct, UnsetType
@@ -247,7 +246,7 @@ def _names_in(node: ast.AST) -> set[str]:
         ):
             return {name}
         case ast.AnnAssign(target=ast.Name(id="_PARAMETERS"), value=ast.Dict(keys=keys)):
-            return {key.value for key in keys if isinstance(key, ast.Constant)} | {"sort"}
+            return {str(key.value) for key in keys if isinstance(key, ast.Constant)} | {"sort"}
         case _:
             return set()
 

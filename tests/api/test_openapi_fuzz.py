@@ -15,7 +15,9 @@ import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
+from schemathesis.generation.case import Case
 from schemathesis.openapi import from_dict
 from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import (
@@ -33,7 +35,8 @@ from tests.api.test_route_matrix import ROWS
 from tests.service import NOBODY, PUBLIC_URL, Headers, served
 
 ROUTES: Final = [*ROWS, ("POST", EVALUATION), ("POST", EVALUATIONS)]
-EXAMPLES: Final = 6
+# Requests a route: three in the normal run, three hundred under a profile of 10,000 examples.
+EXAMPLES: Final = max(3, settings().max_examples * 3 // 100)
 CHECKS: Final = [
     status_code_conformance,
     content_type_conformance,
@@ -66,7 +69,7 @@ class Fuzz:
         pairs = zip(path.split("/"), filled.split("/"), strict=True)
         return {name[1:-1]: value for name, value in pairs if name.startswith("{")}
 
-    def send(self, case: Any, by: Headers) -> httpx.Response:
+    def send(self, case: Case[Any], by: Headers) -> httpx.Response:
         """Send a request that schemathesis made, as it would be sent over the network."""
         given_ = case.as_transport_kwargs(base_url=PUBLIC_URL)
         kept = {"method", "url", "headers", "params", "json", "data", "files", "cookies"}
@@ -74,14 +77,18 @@ class Fuzz:
             **{name: value for name, value in given_.items() if name in kept}
         ).prepare()
         body = prepared.body or b""
-        headers = {name: value for name, value in prepared.headers.items() if name != "User-Agent"}
+        assert isinstance(body, str | bytes)
         return self.world.http.request(
             str(prepared.method),
             prepared.path_url,
             content=body.encode() if isinstance(body, str) else body,
-            headers=headers,
+            headers={name: _text(value) for name, value in prepared.headers.items()},
             by=by,
         )
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +104,7 @@ def test_every_answer_is_as_the_document_says(method: str, path: str, fuzz: Fuzz
     operation: APIOperation[Any, Any, Any, Any] = fuzz.schema[path][method]
     known = fuzz.parameters(method, path)
 
-    def strategy(mode: GenerationMode, parameters: dict[str, str]) -> st.SearchStrategy[Any]:
+    def strategy(mode: GenerationMode, parameters: dict[str, str]) -> st.SearchStrategy[Case[Any]]:
         return operation.as_strategy(generation_mode=mode, path_parameters=parameters)
 
     cases = st.one_of(
@@ -113,7 +120,7 @@ def test_every_answer_is_as_the_document_says(method: str, path: str, fuzz: Fuzz
         suppress_health_check=[*HealthCheck],
     )
     @given(case=cases, kind=st.sampled_from(["owner", "low"]))
-    def ask(case: Any, kind: str) -> None:
+    def ask(case: Case[Any], kind: str) -> None:
         answer = fuzz.send(case, fuzz.caller(kind, path))
 
         # A position that is asked for and not reached is told by 503; nothing else is ours to say.
@@ -123,3 +130,17 @@ def test_every_answer_is_as_the_document_says(method: str, path: str, fuzz: Fuzz
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ask()
+
+
+def test_answer_that_the_document_does_not_tell_of_is_found(fuzz: Fuzz) -> None:
+    """Control: the same checks fail where an answer's status or body is another one."""
+    document = fuzz.world.http.get("/openapi.json", by=NOBODY).json()
+    operation = document["paths"]["/api/v1/setup"]["get"]
+    operation["responses"]["200"]["content"]["application/json"]["schema"] = {"type": "string"}
+    del document["paths"]["/livez"]["get"]["responses"]["200"]
+    broken = from_dict(document)
+
+    for path in ("/livez", "/api/v1/setup"):
+        case = broken[path]["GET"].Case()
+        with pytest.raises(FailureGroup):
+            case.validate_response(fuzz.send(case, NOBODY), checks=CHECKS)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from jsonschema_rs import Draft202012Validator
 from litestar import Litestar, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
@@ -16,7 +17,7 @@ from api.call import OPEN
 from api.checks import EVALUATION, EVALUATIONS
 from api.openapi import Operation, document, operations
 from tests.api.route_world import World
-from tests.service import served
+from tests.service import NOBODY, served
 
 Described = dict[str, Any]
 
@@ -223,14 +224,9 @@ def app(world: World) -> Litestar:
 
 
 @pytest.fixture(scope="module")
-def described(app: Litestar) -> dict[str, Described]:
-    """Answer what the OpenAPI document says of each route: method and path to operation."""
-    paths = document(app, version="0", public_url="")["paths"]
-    return {
-        f"{method.upper()} {path}": operation
-        for path, item in paths.items()
-        for method, operation in item.items()
-    }
+def described(app: Litestar) -> Described:
+    """Answer the OpenAPI document."""
+    return document(app, version="0", public_url="")
 
 
 def require_headers(response: httpx.Response) -> None:
@@ -277,7 +273,7 @@ def _bare(*handlers: HTTPRouteHandler) -> Litestar:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"{row.method} {row.path}")
 def test_route_gives_each_caller_the_declared_status(
-    row: Row, world: World, app: Litestar, described: dict[str, Described]
+    row: Row, world: World, app: Litestar, described: Described
 ) -> None:
     """Security 2.4 and 5.1: route by caller, the status is the declared one, with all headers."""
     operation = _operation(app, row)
@@ -286,7 +282,8 @@ def test_route_gives_each_caller_the_declared_status(
     assert row.statuses == {kind: answer.status_code for kind, answer in answers.items()}
     for answer in answers.values():
         require_headers(answer)
-    _require_described(described[f"{row.method} {row.path}"], answers.values())
+    told = described["paths"][row.path][row.method.lower()]
+    _require_described(told, described["components"], answers.values())
 
 
 def _operation(app: Litestar, row: Row) -> Operation:
@@ -319,8 +316,10 @@ _EVERYWHERE: Final = {*HEADERS, "x-request-id", "content-type", "content-length"
 _SOMETIMES: Final = {"idempotency-replayed", "content-disposition"}
 
 
-def _require_described(operation: Described, answers: Iterable[httpx.Response]) -> None:
-    """Hold answers against the document: status, media type, and the headers of success."""
+def _require_described(
+    operation: Described, components: Described, answers: Iterable[httpx.Response]
+) -> None:
+    """Hold answers against the document: status, and of success type, body and headers."""
     for answer in answers:
         assert str(answer.status_code) in operation["responses"], answer.text
         if answer.status_code >= 400:
@@ -328,6 +327,9 @@ def _require_described(operation: Described, answers: Iterable[httpx.Response]) 
         said = operation["responses"][str(answer.status_code)]
         media_type = answer.headers["content-type"].partition(";")[0] if answer.content else ""
         assert [*said.get("content", {})] == ([media_type] if media_type else [])
+        if media_type == "application/json":
+            schema = said["content"][media_type]["schema"]
+            Draft202012Validator({**schema, "components": components}).validate(answer.json())
         told = {name.lower() for name in said.get("headers", {})}
         assert told - _SOMETIMES == set(answer.headers) - _EVERYWHERE - _SOMETIMES
 
@@ -339,6 +341,19 @@ def test_hot_endpoint_gives_each_caller_the_declared_status(path: str, world: Wo
 
     assert list(HOT) == [answer.status_code for answer in answers]
     for answer in answers:
+        require_headers(answer)
+
+
+def test_options_tell_no_more_than_the_table(world: World, app: Litestar) -> None:
+    """Security 2.4: OPTIONS, which needs no credential, names declared methods and says no more."""
+    methods: dict[str, set[str]] = {}
+    for operation in operations(app):
+        methods.setdefault(operation.path, set()).add(operation.method)
+    for path, declared in methods.items():
+        answer = world.http.request("OPTIONS", path.replace("{tenant}", "never"), by=NOBODY)
+
+        assert (204, b"") == (answer.status_code, answer.content), path
+        assert set(answer.headers["allow"].split(", ")) <= declared | {"OPTIONS"}, path
         require_headers(answer)
 
 

@@ -24,7 +24,7 @@ POSITION: Final = "x-muniment-position"
 
 
 class Answer(Struct, frozen=True):
-    """One answer: status, headers with names in lower case, the body's bytes."""
+    """One answer: status, headers by lower-case names, a line for each repetition, the body."""
 
     status: int
     headers: dict[str, str]
@@ -106,7 +106,10 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise LostError(type(error).__name__) from error
-        names = {name.lower(): value for name, value in answer.getheaders()}
+        names: dict[str, str] = {}
+        for name, value in answer.getheaders():
+            before = names.get(name.lower())
+            names[name.lower()] = value if before is None else f"{before}\n{value}"
         return Answer(answer.status, names, text)
 
     def made(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - JSON

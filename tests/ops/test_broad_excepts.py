@@ -59,7 +59,7 @@ def test_every_broad_except_is_argued() -> None:
 
 
 def test_a_planted_broad_except_is_found() -> None:
-    """Positive control: bare, broad, and broad within a tuple; a narrow one is not (security 2.1)."""
+    """Positive control: bare, broad, broad within a tuple; a narrow one is not (security 2.1)."""
     planted = """
 class Graph:
     def check(self):

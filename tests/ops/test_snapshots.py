@@ -15,7 +15,7 @@ from msgspec import defstruct
 
 from domain.events import Record, decode
 from domain.state import PersistentMap, State, digest, evolve
-from ops import snapshots
+from ops import packed_state, snapshots
 from ops.bench import data
 from tests.histories import LOG_ID, Histories
 from tests.memory_log import MemoryLog
@@ -107,7 +107,7 @@ def test_digest_of_a_snapshot_that_lost_a_binding_differs(tmp_path: Path) -> Non
 
 def test_every_member_of_the_state_is_stored_or_built() -> None:
     """No table of the state can be forgotten: it is written, or it is an index built anew."""
-    kinds = (snapshots.INDEXES, snapshots.LARGE, set(snapshots.OTHERS))
+    kinds = (packed_state.INDEXES, packed_state.LARGE, set(packed_state.OTHERS))
 
     assert set(State.__struct_fields__) == set().union(*kinds)
     assert len(State.__struct_fields__) == sum(map(len, kinds))

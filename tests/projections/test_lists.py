@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api import list_fields
-from api.paging import Kind
-from domain.bindings import Assignment, AssignRole, DeleteBinding
-from domain.groups import AddMember, CreateGroup
-from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TenantId, TokenId, UserId
-from domain.permissions import from_lists
-from domain.roles import CreateRole
-from domain.scopes import WHOLE_TENANT, Resource, Scope
-from domain.service_accounts import (
-    ChangeServiceAccount,
-    CreateServiceAccount,
-    DeleteServiceAccount,
-    DisableServiceAccount,
-)
-from domain.tenants import CreateTenant, DeleteTenant
-from domain.tokens import DisableToken, IssueToken, RotateToken
-from domain.users import CreateUser, DisableUser
-from projections import audit
+from domain.ids import MAIN
 from projections.directory import (
     bindings,
     groups,
@@ -40,174 +23,14 @@ from projections.directory import (
 from projections.directory.temporal import Shown
 from projections.filters import And, Comparison, Leaf
 from projections.pages import Page, Sort
-from tests.fixed_inputs import START
-from tests.histories import Histories
-from tests.projections.view_rows import rebuild
+from tests.projections.list_world import EVERYTHING, GONE, HOUR, OTHER, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
 
-    from domain.ids import SubjectId
-    from domain.principals import SubjectType
     from projections.filters import Node, Value
-
-EVERYTHING = Page(size=1000)
-OTHER = TenantId("other")
-GONE = TenantId("gone")
-HOUR = timedelta(hours=1)
-
-
-class World:
-    """An installation of known objects, by names, and its rows."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.histories = histories = Histories(7)
-        self.now = histories.inputs.now
-        self.marks: dict[str, int] = {}
-        for tenant in (OTHER, GONE):
-            histories.give(
-                CreateTenant(id=tenant, name=tenant.title(), managed_roles=histories.role_ids())
-            )
-        histories.give(DeleteTenant(id=GONE))
-        self.operator = self.role("operator", MAIN, is_default=True)
-        self.foreign_role = self.role("operator", OTHER)
-        self.bots = self.group("Bots", MAIN)
-        self.admins = self.group("admins", MAIN)
-        self.foreign = self.group("Bots", OTHER)
-        self.ci = self.account("ci-bot", MAIN, "CI pipeline", self.bots, self.admins)
-        self.deploy = self.account("deploy", MAIN, "")
-        self.shared = self.account("shared", OTHER, "")
-        self.retired = self.account("retired", MAIN, "")
-        histories.give(CreateServiceAccount(id=self.id(ServiceAccountId), name="nowhere"))
-        self.ada = self.user("ada", MAIN)
-        self.bob = self.user("bob", MAIN, OTHER)
-        self.members()
-        self.bindings()
-        self.tokens()
-        self.marks["before the ends"] = len(histories.records)
-        histories.give(DeleteServiceAccount(id=self.retired))
-        histories.give(DisableServiceAccount(id=self.deploy))
-        histories.give(DisableUser(id=self.bob))
-        histories.inputs.advance(60)
-        histories.give(
-            ChangeServiceAccount(id=self.ci, name="build-bot", description="CI pipeline")
-        )
-        self.head = rebuild(engine, histories.records)
-
-    def id(self, kind: Callable[[str], Any]) -> Any:  # noqa: ANN401 - each kind of id
-        return kind(self.histories.inputs.id())
-
-    def role(self, name: str, tenant: TenantId, *, is_default: bool = False) -> RoleId:
-        id_: RoleId = self.id(RoleId)
-        permissions = from_lists({"FLOW": ("VIEW", "LIST"), "record": ("read",)})
-        self.histories.give(
-            CreateRole(
-                tenant=tenant, id=id_, name=name, permissions=permissions, is_default=is_default
-            )
-        )
-        return id_
-
-    def group(self, name: str, tenant: TenantId) -> GroupId:
-        id_: GroupId = self.id(GroupId)
-        self.histories.give(CreateGroup(tenant=tenant, id=id_, name=name, description="a group"))
-        return id_
-
-    def account(
-        self, name: str, tenant: TenantId, description: str, *joins: GroupId
-    ) -> ServiceAccountId:
-        self.histories.inputs.advance(60)
-        id_: ServiceAccountId = self.id(ServiceAccountId)
-        self.histories.give(
-            CreateServiceAccount(
-                tenant=tenant, id=id_, name=name, description=description, groups=joins
-            )
-        )
-        return id_
-
-    def user(self, name: str, *held: TenantId) -> UserId:
-        id_: UserId = self.id(UserId)
-        spares = tuple(self.id(BindingId) for _ in held)
-        self.histories.give(
-            CreateUser(
-                id=id_,
-                email=self.histories.sealed(),
-                email_index=name.encode(),
-                tenants=held,
-                default_bindings=spares,
-                instance_owner=name == "ada",
-            )
-        )
-        return id_
-
-    def members(self) -> None:
-        """Let Ada own the bots, and Bob be among them for an hour."""
-        add = partial(AddMember, tenant=MAIN, group=self.bots)
-        self.histories.give(
-            add(principal=self.ada, default_binding=self.id(BindingId), level="OWNER")
-        )
-        self.histories.give(
-            add(
-                principal=self.bob,
-                default_binding=self.id(BindingId),
-                expires_at=self.now() + HOUR,
-            )
-        )
-
-    def bindings(self) -> None:
-        """Bind the bots in prod and billing, and programs to a record, for an hour, and later."""
-        bind = self.bind
-        self.in_prod = bind("GROUP", self.bots, Scope(namespace="prod"))
-        self.in_billing = bind("GROUP", self.bots, Scope(namespace="prod.billing"))
-        self.in_production = bind("GROUP", self.admins, Scope(namespace="production"))
-        self.on_record = bind("PRINCIPAL", self.ci, Scope(resource=Resource("record", "r-17")))
-        self.for_an_hour = bind("PRINCIPAL", self.deploy, expires_at=self.now() + HOUR)
-        self.later = bind("PRINCIPAL", self.deploy, not_before=self.now() + HOUR)
-        ended = bind("PRINCIPAL", self.ci)
-        self.histories.give(DeleteBinding(tenant=MAIN, id=ended))
-
-    def bind(
-        self,
-        kind: SubjectType,
-        subject: SubjectId,
-        scope: Scope = WHOLE_TENANT,
-        **span: datetime,
-    ) -> BindingId:
-        id_: BindingId = self.id(BindingId)
-        assignment = Assignment(
-            id=id_,
-            default_binding=self.id(BindingId),
-            subject_type=kind,
-            subject=subject,
-            role=self.operator,
-            scope=scope,
-            **span,
-        )
-        self.histories.give(AssignRole(tenant=MAIN, assignment=assignment))
-        return id_
-
-    def tokens(self) -> None:
-        """Give the CI bot a token that is rotated, and a disabled one."""
-        inputs = self.histories.inputs
-        issue = partial(IssueToken, owner=self.ci, prefix="ABCDEF")
-        self.first, self.second, self.third = (self.id(TokenId) for _ in range(3))
-        self.histories.give(
-            issue(id=self.first, name="one", digest=b"d" * 32, max_age_seconds=90_000)
-        )
-        inputs.advance(60)
-        self.histories.give(issue(id=self.third, name="three", digest=b"e" * 32))
-        self.histories.give(
-            RotateToken(
-                owner=self.ci,
-                id=self.first,
-                new_id=self.second,
-                digest=b"f" * 32,
-                prefix="GHIJKL",
-                grace_seconds=3_600,
-            )
-        )
-        self.histories.give(DisableToken(owner=self.ci, id=self.third))
 
 
 @pytest.fixture(scope="module")
@@ -516,86 +339,3 @@ def test_users_are_listed_without_anything_personal(world: World, connection: Co
     assert [row.instance_owner for row in found] == [True, False]
     personal = {"email", "email_index", "first_name", "last_name", "password"}
     assert personal.isdisjoint(users.VIEW.table.columns.keys())
-
-
-# Every field
-
-
-SORTABLE = {
-    "accounts": service_accounts.SORTABLE,
-    "groups": groups.SORTABLE,
-    "roles": roles.SORTABLE,
-    "bindings": bindings.SORTABLE,
-    "members": memberships.SORTABLE,
-    "tenants": tenants.SORTABLE,
-    "events": audit.SORTABLE,
-}
-# People's names are sealed: what filters members by them is judged outside of SQL.
-FIELDS = {
-    "accounts": list_fields.SERVICE_ACCOUNTS,
-    "groups": list_fields.GROUPS,
-    "roles": list_fields.ROLES,
-    "bindings": list_fields.BINDINGS,
-    "members": {
-        name: rule
-        for name, rule in list_fields.MEMBERS.items()
-        if name not in {"q", "username", "name"}
-    },
-    "tenants": list_fields.EVERY,
-    "events": list_fields.EVENTS,
-}
-EXAMPLES: dict[Kind, Value] = {
-    Kind.FLAG: True,
-    Kind.NUMBER: 1,
-    Kind.AGO: START,
-    Kind.INSTANT: START,
-}
-
-
-def ask_list(name: str, world: World, connection: Connection, node: Node | None, page: Page) -> int:
-    """Put a question to a list by its name, and return how much it found."""
-    head, now = world.head, world.now()
-    if name == "events":
-        return audit.search(connection, head, MAIN, node, page).total
-    asked: dict[str, Callable[[], Shown[Any]]] = {
-        "accounts": lambda: service_accounts.of_tenant(connection, head, MAIN, node, page),
-        "groups": lambda: groups.search(connection, head, MAIN, node, page),
-        "roles": lambda: roles.search(connection, head, MAIN, node, page),
-        "bindings": lambda: bindings.search(connection, head, MAIN, now, node, page),
-        "members": lambda: memberships.of_group(
-            connection, head, MAIN, world.bots, now, node, page
-        ),
-        "tenants": lambda: tenants.search(connection, head, node, page),
-    }
-    return asked[name]().total
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_field_of_the_contract_filters_its_list(
-    world: World, connection: Connection, name: str
-) -> None:
-    """Each field has its column: what has a value and what has none are together all."""
-    total = ask_list(name, world, connection, None, EVERYTHING)
-    assert total > 0
-    for spelled, rule in FIELDS[name].items():
-        field = rule.reads or spelled
-        value = EXAMPLES.get(rule.kind, "x")
-        given = Leaf(field=field, comparison=Comparison.EQUALS, values=(value,), key=rule.key)
-        absent = Leaf(
-            field=field, comparison=Comparison.EQUALS, values=(value,), key=rule.key, negated=True
-        )
-
-        found = [ask_list(name, world, connection, node, EVERYTHING) for node in (given, absent)]
-
-        assert sum(found) == total, spelled
-
-
-@pytest.mark.parametrize("name", SORTABLE)
-def test_every_order_keeps_the_whole_list(world: World, connection: Connection, name: str) -> None:
-    """Sorting loses nothing, whichever field it is by and whichever way."""
-    total = ask_list(name, world, connection, None, EVERYTHING)
-    for field in sorted(SORTABLE[name]):
-        for descending in (False, True):
-            page = Page(size=1000, sort=(Sort(field=field, descending=descending),))
-
-            assert ask_list(name, world, connection, None, page) == total, field

@@ -162,6 +162,27 @@ def test_view_runner_given_a_fold_ahead_of_the_rows_does_without_it(engine: Engi
     assert all_rows(engine) == whole
 
 
+def test_view_runner_asks_for_the_fold_at_the_rows_position(engine: Engine) -> None:
+    """After a crash only what the rows lack is read, where an earlier fold can be had."""
+    records = history(14)
+    facts = [decode(record) for record in records]
+    rebuild(engine, records)
+    whole = all_rows(engine)
+    rebuild(engine, records[:60])
+    log = WatchedLog(records)
+
+    position = ViewRunner(
+        log,
+        engine,
+        state=evolve(State(), facts),
+        state_at=lambda position: evolve(State(), facts[:position]),
+    ).catch_up()
+
+    assert position == len(records)
+    assert min(log.asked_after) == 59
+    assert all_rows(engine) == whole
+
+
 @pytest.mark.parametrize("case", ["another id", "shorter", "another event", "no position"])
 def test_views_that_are_not_of_this_log_are_made_anew(engine: Engine, case: str) -> None:
     """Rows of another log, or ahead of it, or of events that were lost, are not kept (7)."""
