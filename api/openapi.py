@@ -362,7 +362,8 @@ def _refusals(operation: Operation) -> set[int]:
     statuses = {*_ALWAYS}
     if not operation.gate.open:
         statuses.update(_AUTHENTICATED)
-    if "{" in operation.path:
+    if "{" in operation.path or (operation.reads and "/me" in operation.path):
+        # Nor was the caller itself there at every moment of the past.
         statuses.add(404)
     if operation.body is not None:
         statuses.update(_WITH_BODY)

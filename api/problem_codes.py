@@ -72,6 +72,7 @@ TITLES: Final[dict[str, str]] = {
     "token.expired": "The token has expired",
     "token.revoked": "The token has been revoked",
     # Whether it can be answered now
+    "log.regressed": "The log was cut",
     "log.contention": "Too many writers at once",
     "log.refused": "The log refused the change",
     "log.unknown": "The outcome is not known",

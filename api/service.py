@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
@@ -198,7 +197,7 @@ class Service:
         self.settings = parts.settings
         self._submit = parts.submit
         self._views_reached = parts.views_reached
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiters: dict[asyncio.Future[None], int] = {}
 
     @property
     def state(self) -> State:
@@ -238,11 +237,8 @@ class Service:
         before = self.state
         self.graph.publish(state, facts)
         credentials.retire(self, before, facts)
-        for _ in range(len(self._waiters)):
-            position, waiting = self._waiters.popleft()
-            if position > state.position:
-                self._waiters.append((position, waiting))
-            elif not waiting.done():
+        for waiting, position in self._waiters.items():
+            if position <= state.position and not waiting.done():
                 waiting.set_result(None)
 
     async def reach(self, position: int) -> None:
@@ -252,11 +248,13 @@ class Service:
         if len(self._waiters) >= WAITERS_MAX:
             raise UnavailableError("position.not_reached", 1)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((position, waiting))
+        self._waiters[waiting] = position
         try:
             await asyncio.wait_for(waiting, self.settings.at_least_bound_seconds)
         except TimeoutError:
             raise UnavailableError("position.not_reached", 1) from None
+        finally:
+            del self._waiters[waiting]
 
     async def reach_views(self, position: int) -> None:
         """Wait until the views show the position: one reads one's own writes unasked."""
@@ -276,7 +274,9 @@ class Service:
         if instant is not None:
             if instant > self.inputs.now():
                 raise MalformedError("position.future", "at lies in the future")
-            return await asyncio.to_thread(self.past.position_at, instant)
+            # What is stored already and not yet published is not shown yet.
+            published = self.state.position
+            return min(published, await asyncio.to_thread(self.past.position_at, instant))
         if position is not None and position > self.state.position:
             raise MalformedError("position.future", "this position has not been reached")
         return position

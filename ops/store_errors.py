@@ -23,6 +23,12 @@ class AppendRefusedError(StoreError):
     code = "log.refused"
 
 
+class LogRegressedError(StoreError):
+    """What this process has read is no longer in the log: it was cut, or it is another log."""
+
+    code = "log.regressed"
+
+
 class OutcomeUnknownError(StoreError):
     """Whether the append is stored could not be learned within the bound: neither yes nor no."""
 

@@ -43,6 +43,7 @@ from domain.limits import EVENT_BYTES_MAX
 from domain.state import Draft, Recorded, State, apply
 from ops.store_errors import (
     AppendRefusedError,
+    LogRegressedError,
     PositionTakenError,
     StoreBrokenError,
     StoreError,
@@ -192,6 +193,8 @@ class Writer:
         self._news = False
         self._stopping = False
         self._proved_at = inputs.monotonic()
+        # What this process believes to be the end of the log, to be found there again.
+        self._last = log.read(self._state.position - 1, 1) if self._state.position else []
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.halted: str | None = None
 
@@ -250,7 +253,7 @@ class Writer:
                     self._follow()
                 while pending:
                     pending = pending[self._write(pending) :]
-            except (AppendRefusedError, StoreBrokenError) as fault:
+            except (AppendRefusedError, LogRegressedError, StoreBrokenError) as fault:
                 self._halt(fault.code, pending, fault)
             except StoreError as fault:
                 self._refuse(pending, fault.code)
@@ -284,6 +287,7 @@ class Writer:
                     continue
             if batch.records:
                 self._proved_at = began
+                self._last = batch.records[-1:]
             publication = batch.publication()
             self._state = publication.state
             self._publish(publication)
@@ -393,18 +397,32 @@ class Writer:
         limit = PAGE_RECORDS
         while True:
             began = self._inputs.monotonic()
-            page = [decode(record) for record in self._log.read(self._state.position, limit)]
+            records = self._read_on(limit)
+            page = [decode(record) for record in records]
             is_last = len(page) < limit
             whole = page if is_last else _whole_commands(page)
             if whole:
                 found = True
                 self._go_on(whole)
+                self._last = records[len(whole) - 1 : len(whole)]
             if is_last:
                 self._proved_at = began
                 return found
             if not whole:
                 # One command fills the page.
                 limit *= 2
+
+    def _read_on(self, limit: int) -> list[Record]:
+        """Answer what follows the own last record, which must still stand where it stood.
+
+        After a failover that lost events, or in another log, it does not: nothing that this
+        process knows is sure then, so it halts (event-log 7).
+        """
+        known = len(self._last)
+        records = self._log.read(self._state.position - known, limit + known)
+        if records[:known] != self._last:
+            raise LogRegressedError(f"position {self._state.position} is not what it was")
+        return records[known:]
 
     def _go_on(self, facts: list[Fact]) -> None:
         """Apply and publish what others stored, whole commands without a gap."""

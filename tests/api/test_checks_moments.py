@@ -256,15 +256,22 @@ def test_a_position_out_of_reach_is_503(desk: Desk, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("reason", ["halted", "stale", "draining"])
+@pytest.mark.parametrize("reason", ["halted", "stale"])
 def test_a_node_that_does_not_know_answers_503(desk: Desk, path: str, reason: str) -> None:
-    """Halted, stale, shutting down: no decision, whoever asks (security 2.1, reliability B7)."""
+    """Halted or stale: no decision, whoever asks (security 2.1, reliability B5, B7)."""
     desk.http.health = Health(reason=reason, head_position=1, staleness_seconds=9.0)
 
     response = desk.http.post(path, question(desk.bot), by=desk.by_bot)
 
     problem(response, 503, f"not_ready.{reason}")
     assert b"decision" not in response.content
+
+
+def test_a_node_that_drains_still_answers(desk: Desk) -> None:
+    """Its probe says no, but a check that reaches it is answered (reliability E3)."""
+    desk.http.health = Health(reason="draining", head_position=1, staleness_seconds=0.0)
+
+    assert desk.says(question(desk.bot))
 
 
 def test_a_node_that_halts_while_a_check_waits_answers_503(desk: Desk) -> None:

@@ -233,3 +233,4 @@ def test_other_methods_are_refused(http: Served, path: str) -> None:
     response = http.get(path, by=NOBODY)
 
     problem(response, 405, "method.not_allowed")
+    assert {"POST", "OPTIONS"} == set(response.headers["allow"].split(", "))

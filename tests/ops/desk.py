@@ -97,14 +97,19 @@ class Desk:
         self.published: list[Publication] = []
         self.halts: list[str] = []
         self.news = threading.Event()
+        self.halted = threading.Event()
         self._ids = 0
         self.writer = kind(
             log,
             self.inputs,
             self._publish,
             state=state_of(log) if state is None else state,
-            on_halt=self.halts.append,
+            on_halt=self._halt,
         )
+
+    def _halt(self, reason: str) -> None:
+        self.halts.append(reason)
+        self.halted.set()
 
     def _publish(self, publication: Publication) -> None:
         self.published.append(publication)

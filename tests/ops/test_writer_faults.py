@@ -28,6 +28,7 @@ from ops.store_errors import (
 from ops.writer import Outcome, Publication, Writer
 from tests.domain.world import BOT, BOTS, EVENTS
 from tests.ops.desk import (
+    WAIT_SECONDS,
     Desk,
     WatchedLog,
     as_records,
@@ -272,3 +273,22 @@ def test_a_fold_that_raises_halts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert "LookupError" in halted(desk)
     assert HEAD == desk.published[-1].state.position
+
+
+@pytest.mark.parametrize("instead", [False, True])
+def test_a_log_that_lost_its_end_halts_whoever_had_read_it(*, instead: bool) -> None:
+    """Event-log 7: the next look after a failover that lost events halts, and nothing is merged."""
+    log = WatchedLog()
+    log.elsewhere(created(1))
+    desk = Desk(log)
+    other = WatchedLog()
+    if instead:
+        other.elsewhere(created(2))
+    desk.writer._log = other  # noqa: SLF001 - the failover: the same place holds another end
+
+    with desk.open():
+        desk.writer.wake()
+        desk.halted.wait(WAIT_SECONDS)
+
+    assert desk.halts == ["log.regressed"]
+    assert {HEAD + 1} == {publication.state.position for publication in desk.published} | {HEAD + 1}
