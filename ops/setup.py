@@ -239,4 +239,4 @@ def _master_key(settings: Settings, inputs: Inputs) -> bytes:
 def _drop_leftovers(engine: Engine) -> None:
     """Take away the keys of an attempt that ended before the log began."""
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS muniment.keys"))
+        connection.execute(text("DROP TABLE IF EXISTS muniment.vault_keys"))

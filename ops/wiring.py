@@ -110,6 +110,8 @@ class Installation:
             on_halt=lambda reason: _log.critical("the views halted: %s", reason),
         )
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
+        self._sessions = StoredSessions(stores.sessions, inputs)
+        self._failures = StoredFailures(stores.sessions, inputs)
         vault = stores.vault
         self.service = Service(
             Parts(
@@ -121,8 +123,8 @@ class Installation:
                 vault=vault,
                 people=People(vault),
                 passwords=self._passwords,
-                sessions=StoredSessions(stores.sessions, inputs),
-                failures=StoredFailures(stores.sessions, inputs),
+                sessions=self._sessions,
+                failures=self._failures,
                 past=self._history,
                 views=Views(stores.views),
                 views_reached=self._runner.wait_for,
@@ -180,6 +182,8 @@ class Installation:
         await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(self._runner.stop)
         self._passwords.close()
+        self._sessions.close()
+        self._failures.close()
 
     def _save_snapshot(self) -> None:
         """Spare the next start the replay, when that has become long; at a pause, not at work."""

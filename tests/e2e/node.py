@@ -22,12 +22,15 @@ PROGRAM: Final = "ops.cli.main"
 
 
 def muniment(
-    *arguments: str, data_dir: Path | None = None, settings: Mapping[str, str] | None = None
+    *arguments: str,
+    data_dir: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    program: str = PROGRAM,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the command line to its end and answer what it printed."""
     where = () if data_dir is None else ("--data-dir", str(data_dir))
     return subprocess.run(
-        (sys.executable, "-m", PROGRAM, *arguments, *where),
+        (sys.executable, "-m", program, *arguments, *where),
         capture_output=True,
         text=True,
         timeout=120,

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from domain.sealed import Secret
+from ops.demo import seed
+from ops.settings import read_settings
 from tests.campaigns import durability, kills
 from tests.campaigns.report import say
+from tests.e2e.node import PROGRAM, muniment
 
 SEED = 20261123
-START_SECONDS_MAX = 5.0
+HASH_ORDER = "tests.campaigns.mutants.hash_order"
+WALL_CLOCK = "tests.campaigns.mutants.wall_clock"
+
+# Where and how the same log is folded (reliability B8).
+SURROUNDINGS = (
+    {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C"},
+    {"PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati", "LC_ALL": "C.UTF-8"},
+    {"PYTHONHASHSEED": "4242", "TZ": "America/St_Johns", "LC_ALL": "tr_TR.UTF-8"},
+    {"PYTHONHASHSEED": "random", "TZ": "Asia/Kathmandu", "PYTHONOPTIMIZE": "1"},
+)
 
 
 @pytest.fixture
@@ -64,3 +79,38 @@ def test_a_build_that_appends_in_halves_is_noticed(tmp_path: Path) -> None:
 
     say("D3, half_batch", verdict, n=verdict.cycles, seed=SEED)
     assert verdict.halves > 0
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of an installation with a year of events of nearly every kind."""
+    directory = tmp_path_factory.mktemp("year") / "data"
+    settings = read_settings({}, data_dir=directory)
+    seed(settings, datetime(2026, 11, 23, tzinfo=UTC), Secret("demo"), Secret("no hash"))
+    return directory
+
+
+def digests(store: Path, program: str = PROGRAM) -> set[str]:
+    """What `muniment digest` prints of one log in all surroundings."""
+
+    def printed(surroundings: dict[str, str]) -> str:
+        done = muniment("digest", data_dir=store, settings=surroundings, program=program)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with ThreadPoolExecutor(2) as pool:
+        return set(pool.map(printed, SURROUNDINGS))
+
+
+def test_replay_is_the_same_everywhere(year: Path) -> None:
+    """Reliability B8: one digest under every hash seed, time zone and locale."""
+    found = digests(year)
+
+    say("B8", found, n=len(SURROUNDINGS))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("program", [HASH_ORDER, WALL_CLOCK])
+def test_a_fold_that_depends_on_its_surroundings_is_noticed(year: Path, program: str) -> None:
+    """Control of reliability B8: a set or the clock in the fold gives several digests."""
+    assert len(digests(year, program)) > 1

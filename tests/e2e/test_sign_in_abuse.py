@@ -152,7 +152,7 @@ def test_a_network_that_fails_too_often_is_judged_no_more(served: Node) -> None:
     world = access.build(served.url)
     user(served.url, world.owner_token, KNOWN)
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(2) as pool:
         list(
             pool.map(
                 lambda number: sign_in(
@@ -162,7 +162,7 @@ def test_a_network_that_fails_too_often_is_judged_no_more(served: Node) -> None:
                     source=f"127.0.50.{number % 200 + 1}",
                     forwarded=f"198.51.100.{number}",
                 ),
-                range(100),
+                range(105),
             )
         )
 

@@ -1,0 +1,95 @@
+"""How are the campaigns run at their full length? `python -m tests.campaigns NAME --long`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.campaigns import access, durability, kills, owners, races
+from tests.campaigns.report import say
+from tests.e2e.node import Node
+
+Campaign = Callable[[Path, bool, int], bool]
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[Node]:
+    """A new installation, served."""
+    node = Node(directory / "data")
+    node.init()
+    node.start()
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+def run_durability(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
+    """D1: every acknowledgement follows its sync."""
+    writes = durability.LONG if long else durability.SHORT
+    if refusal := durability.strace_refusal():
+        say("D1", f"left out: {refusal}")
+        return True
+    verdict = durability.run(directory, writes=writes, seed=seed)
+    say("D1", verdict, n=writes, seed=seed)
+    return verdict.early == 0 and verdict.acknowledgements == writes and verdict.syncs >= writes
+
+
+def run_kills(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
+    """D3: kill -9 loses nothing that was acknowledged."""
+    cycles = kills.LONG if long else kills.SHORT
+    verdict = kills.run(directory, cycles=cycles, seed=seed)
+    say("D3", verdict, n=cycles, seed=seed)
+    return verdict.faults == 0
+
+
+def run_owners(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
+    """A5, security 2.6: an owner who can sign in always stays."""
+    rounds = owners.LONG if long else owners.SHORT
+    with served(directory) as node:
+        verdict = owners.run([node.url], rounds=rounds, seed=seed)
+    say("A5", verdict, n=rounds, seed=seed)
+    return verdict.standing > 0 and not verdict.unfair
+
+
+def run_races(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
+    """A2, A4: of many exactly one wins."""
+    rounds = races.LONG if long else races.SHORT
+    with served(directory) as node:
+        token = access.owner_token(node.url)
+        verdicts = (
+            races.same_tag([node.url], token, rounds=rounds),
+            races.same_name([node.url], token, rounds=rounds, seed=seed),
+            races.same_key([node.url], token, rounds=rounds, seed=seed),
+        )
+    for name, verdict in zip(("A2, tags", "A2, names", "A4, keys"), verdicts, strict=True):
+        say(name, verdict, n=rounds, seed=seed)
+    return all(verdict.unfair == 0 for verdict in verdicts)
+
+
+CAMPAIGNS: Final[dict[str, Campaign]] = {
+    "durability": run_durability,
+    "kills": run_kills,
+    "owners": run_owners,
+    "races": run_races,
+}
+
+
+def main() -> int:
+    """Run one campaign on an installation of its own; 0 when every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns")
+    parser.add_argument("name", choices=CAMPAIGNS)
+    parser.add_argument("--long", action="store_true", help="the full number of tries")
+    parser.add_argument("--seed", type=int, default=20261123, help="repeat the run of this seed")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="muniment-campaign-") as directory:
+        return 0 if CAMPAIGNS[given.name](Path(directory), given.long, given.seed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
