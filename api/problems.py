@@ -404,6 +404,8 @@ def _of_parameters(cause: DecodeError) -> Refusal:
     if not isinstance(cause, ValidationError):
         return refusal(cause)
     fault = validation_fault(str(cause))
+    if (fault.path, fault.code) == ("data", "field.missing"):
+        return Refusal(status=400, code="body.missing", detail="a JSON body is required")
     if fault.path.startswith("data"):
         return refusal(ValidationError(str(cause).replace("`$.data", "`$", 1)))
     detail = f"{fault.path} {fault.detail}"

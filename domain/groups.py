@@ -346,6 +346,7 @@ def _membership_changed(draft: Draft, event: MembershipChanged) -> None:
     for held in access.memberships_of(draft, event.principal):
         if held.group == event.group:
             changed = structs.replace(held, level=event.level, changed=draft.position)
+            draft.touched[event.principal] = draft.position
             draft.link(draft.members, event.group, event.principal, changed)
             draft.link(draft.memberships, event.principal, event.group, changed)
 

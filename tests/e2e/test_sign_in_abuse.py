@@ -93,8 +93,17 @@ def test_nobody_can_tell_which_accounts_there_are(served: Node) -> None:
         owner.made("POST", f"{API}/users", {"email": "open@example.com", "tenants": ["main"]})
         owner.made("POST", f"{API}/users/{disabled}/disable")
     lock(served.url, "locked@example.com", "127.0.9.1")
-    names = (KNOWN, "nobody@example.com", "locked@example.com", "disabled@example.com")
-    names += ("open@example.com", "ci-bot", world.bot, "", "no e-mail")
+    names = (
+        KNOWN,
+        "nobody@example.com",
+        "locked@example.com",
+        "disabled@example.com",
+        "open@example.com",
+        "ci-bot",
+        world.bot,
+        "",
+        "no e-mail",
+    )
 
     answers = [
         told(ask(served.url, name, password, source="127.0.8.1"))
