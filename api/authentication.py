@@ -112,17 +112,24 @@ def client_address(scope: HTTPScope) -> str:
 
 def by_token(service: Service, text: str, scope: HTTPScope, via: str = "api") -> Caller:
     """Answer the caller that a token's text stands for; see `authenticate`."""
-    token, type_ = judge_token(service, text)
+    token = bearer(service, text, scope, via)
+    return Caller(token.owner, _token_actor(service, token, scope, via), token)
+
+
+def bearer(service: Service, text: str, scope: HTTPScope, via: str = "api") -> Token:
+    """Answer the live token of this text, judged for the address that it came from."""
+    token = judge_token(service, text)
     if token.allowed_addresses and not _is_allowed(client_address(scope), token.allowed_addresses):
         raise ForbiddenError("token.address", "this token may not be used from here")
-    actor = _actor(type_, token.owner, scope, via, token)
-    if token.extended:
-        _extend(service, token, actor)
-    return Caller(token.owner, actor, token)
+    if token.extended and tokens.extension(token, service.inputs.now()) is not None:
+        # Use moves the expiry; nobody waits for the event.
+        actor = _token_actor(service, token, scope, via)
+        service.give(ExtendToken(owner=token.owner, id=token.id), actor)
+    return token
 
 
-def judge_token(service: Service, text: str) -> tuple[Token, str]:
-    """Answer the live token of this text and its owner's type, judged at this moment."""
+def judge_token(service: Service, text: str) -> Token:
+    """Answer the live token of this text, judged at this moment."""
     if not well_formed(text):
         raise AuthenticationError("auth.invalid", "no token of this form", presented=True)
     state = service.graph.state
@@ -132,22 +139,19 @@ def judge_token(service: Service, text: str) -> tuple[Token, str]:
     token = state.tokens.get(token_id)
     if token is None:
         raise AuthenticationError("token.revoked", "this token was revoked", presented=True)
-    account = state.service_accounts.get(token.owner)
-    owner = account or state.users.get(token.owner)
+    owner = state.service_accounts.get(token.owner) or state.users.get(token.owner)
     if owner is None or not owner.enabled:
         raise AuthenticationError("principal.disabled", "the owner is disabled", presented=True)
     if not token.enabled or token.expires_at is not UNSET:
         code = tokens.refusal(token, service.inputs.now())
         if code is not None:
             raise AuthenticationError(code, "this token is not usable", presented=True)
-    return token, "user" if account is None else "service_account"
+    return token
 
 
-def _extend(service: Service, token: Token, actor: Actor) -> None:
-    """Let use move the expiry of an extended token; nobody waits for the event."""
-    now = service.inputs.now()
-    if tokens.extension(token, now) is not None:
-        service.give(ExtendToken(owner=token.owner, id=token.id), actor)
+def _token_actor(service: Service, token: Token, scope: HTTPScope, via: str) -> Actor:
+    owned = token.owner in service.graph.state.service_accounts
+    return _actor("service_account" if owned else "user", token.owner, scope, via, token)
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from litestar.enums import ScopeType
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.authentication import Caller, by_token
+from api.authentication import bearer
 from api.decoding import CHECKS, BodyError, read_body
 from api.problems import (
     AuthenticationError,
@@ -31,7 +31,7 @@ from domain.errors import DomainError, ForbiddenError, Requirement
 from domain.ids import SubjectId, TenantId, TokenId
 from domain.scopes import ancestors
 from domain.state import State
-from domain.tokens import refusal
+from domain.tokens import Token, refusal
 from projections.access_graph import Check, Resolve
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Checks:
         )
 
     def _judge_all(
-        self, caller: Caller, batch: Batch, items: list[Raw], moment: Moment
+        self, caller: Token, batch: Batch, items: list[Raw], moment: Moment
     ) -> list[bytes]:
         """Judge the items in their order, each failing alone, until the semantic says stop."""
         stop = _STOPS.get(batch.options.evaluations_semantic) if batch.options else None
@@ -272,7 +272,7 @@ class Checks:
                 break
         return answers
 
-    def _judge(self, caller: Caller, question: Evaluation, moment: Moment) -> bool:
+    def _judge(self, caller: Token, question: Evaluation, moment: Moment) -> bool:
         """Answer one question at a moment.
 
         Raises MalformedError for what is missing or malformed, ForbiddenError for a caller who
@@ -285,7 +285,7 @@ class Checks:
         tenant, namespace = _place(resource)
         key = None if resource.id == _NO_RESOURCE else (resource.type, resource.id)
         found = moment.resolve(tenant, subject.type, subject.id)
-        if found != caller.principal:
+        if found != caller.owner:
             self._require_may_ask(caller, tenant, namespace, key, moment.asked)
         if found is None:
             return False
@@ -298,7 +298,7 @@ class Checks:
 
     def _require_may_ask(
         self,
-        caller: Caller,
+        caller: Token,
         tenant: TenantId,
         namespace: str | None,
         resource: tuple[str, str] | None,
@@ -311,20 +311,19 @@ class Checks:
         graph = self._service.graph
         state = graph.state
         known = state.tenants.get(tenant)
-        narrowing = caller.token.narrowing if caller.token else UNSET
+        narrowing = caller.narrowing
         namespaces = () if namespace is None else ancestors(namespace)
         left = narrowing is UNSET or access.narrowing_allows(
             narrowing, tenant, ("ACCESS", "CHECK"), namespaces, resource
         )
         owner = (
-            caller.principal in state.owners
+            caller.owner in state.owners
             and known is not None
             and not known.deleted
             and (narrowing is UNSET or narrowing.instance_owner)
         )
         if left and (
-            owner
-            or graph.check(tenant, caller.principal, "ACCESS", "CHECK", namespace, resource, now)
+            owner or graph.check(tenant, caller.owner, "ACCESS", "CHECK", namespace, resource, now)
         ):
             return
         raise ForbiddenError(
@@ -334,8 +333,8 @@ class Checks:
         )
 
 
-def _caller(service: Service, scope: HTTPScope) -> Caller:
-    """Answer the caller of a check, who authenticates with an API token and nothing else."""
+def _caller(service: Service, scope: HTTPScope) -> Token:
+    """Answer the token of the caller, who authenticates a check with that and nothing else."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(given) > 1:
         raise MalformedCredentialError("auth.malformed", "there must be one Authorization header")
@@ -346,7 +345,7 @@ def _caller(service: Service, scope: HTTPScope) -> Caller:
         )
     if not text.strip():
         raise MalformedCredentialError("auth.malformed", "there is no token after the scheme")
-    return by_token(service, text.strip().decode("latin-1"), scope)
+    return bearer(service, text.strip().decode("latin-1"), scope)
 
 
 def _place(resource: Resource) -> tuple[TenantId, str | None]:

@@ -36,7 +36,7 @@ def run(options: Options) -> Report:
         open_stores(Settings(data_dir=place), inputs) as opened,
     ):
         service = Installation(Settings(data_dir=place), opened, inputs).service
-        judged = [judge_token(service, text)[0].owner for text in _DECODER.decode(body)]
+        judged = [judge_token(service, text).owner for text in _DECODER.decode(body)]
         wrong = sum(mine != right for mine, right in zip(judged, owners, strict=True))
         wrong += not _refuses(service, world.tokens[0].text)
         for _ in range(options.rounds):

@@ -17,7 +17,7 @@ from tests.ops.sync_trace import ANSWERS, CALL, RESUMED, SUCCEEDED, SYNCS, WRITE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SHORT: Final = 300
+SHORT: Final = 220
 LONG: Final = 10_000
 CALLS: Final = "trace=pwrite64,write,writev,sendto,sendmsg,fdatasync,fsync"
 LOG_WRITTEN_AHEAD: Final = "log.db-wal"

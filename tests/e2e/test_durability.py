@@ -90,8 +90,8 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def digests(store: Path, program: str = PROGRAM) -> set[str]:
-    """What `muniment digest` prints of one log in all surroundings."""
+def digests(store: Path, program: str = PROGRAM, places: int = len(SURROUNDINGS)) -> set[str]:
+    """What `muniment digest` prints of one log in the first of these surroundings."""
 
     def printed(surroundings: dict[str, str]) -> str:
         done = muniment("digest", data_dir=store, settings=surroundings, program=program)
@@ -99,7 +99,7 @@ def digests(store: Path, program: str = PROGRAM) -> set[str]:
         return done.stdout
 
     with ThreadPoolExecutor(2) as pool:
-        return set(pool.map(printed, SURROUNDINGS))
+        return set(pool.map(printed, SURROUNDINGS[:places]))
 
 
 def test_replay_is_the_same_everywhere(year: Path) -> None:
@@ -113,4 +113,4 @@ def test_replay_is_the_same_everywhere(year: Path) -> None:
 @pytest.mark.parametrize("program", [HASH_ORDER, WALL_CLOCK])
 def test_a_fold_that_depends_on_its_surroundings_is_noticed(year: Path, program: str) -> None:
     """Control of reliability B8: a set or the clock in the fold gives several digests."""
-    assert len(digests(year, program)) > 1
+    assert len(digests(year, program, places=2)) == 2

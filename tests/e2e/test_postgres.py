@@ -81,8 +81,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def world(cluster: Cluster) -> World:
-    """What is asked about, made by way of the first node."""
-    return access.build(cluster.first.url)
+    """What is asked about, made by way of the first node and known to both."""
+    made = access.build(cluster.first.url)
+    known_everywhere(cluster, made)
+    return made
 
 
 def ready(node: Node) -> Answer:
@@ -116,7 +118,6 @@ def test_a_group_reaches_its_namespace_by_way_of_any_process(
     cluster: Cluster, world: World
 ) -> None:
     """Written by one process, answered alike by both."""
-    known_everywhere(cluster, world)
     for url in cluster.urls:
         with Client(url, bearer(world.bot_token)) as bot:
             inside = bot.ask("POST", EVALUATION, question(world.bot, "prod.billing"))

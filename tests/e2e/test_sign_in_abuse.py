@@ -39,14 +39,20 @@ SPELLINGS = (
 )
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Node]:
-    """A server of its own, because what fails here is counted for an hour."""
-    node = Node(tmp_path / "data")
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A server that the tests share; failures count for an hour, so each has its own networks."""
+    node = Node(tmp_path_factory.mktemp("sign-in") / "data")
     node.init()
     node.start()
     yield node
     node.stop()
+
+
+@pytest.fixture(scope="module")
+def world(served: Node) -> World:
+    """An owner's token, and a program that asks."""
+    return access.build(served.url)
 
 
 def user(url: str, token: str, email: str, **changes: Any) -> str:  # noqa: ANN401 - JSON
@@ -83,10 +89,9 @@ def lock(url: str, email: str, source: str) -> None:
         sign_in(url, email, WRONG, source=source)
 
 
-def test_nobody_can_tell_which_accounts_there_are(served: Node) -> None:
+def test_nobody_can_tell_which_accounts_there_are(served: Node, world: World) -> None:
     """Security 3.3, 3.8: known, unknown, locked, disabled, without password, a program: alike."""
-    world = access.build(served.url)
-    user(served.url, world.owner_token, KNOWN)
+    user(served.url, world.owner_token, "known@example.com")
     user(served.url, world.owner_token, "locked@example.com")
     disabled = user(served.url, world.owner_token, "disabled@example.com")
     with Client(served.url, bearer(world.owner_token)) as owner:
@@ -94,7 +99,7 @@ def test_nobody_can_tell_which_accounts_there_are(served: Node) -> None:
         owner.made("POST", f"{API}/users/{disabled}/disable")
     lock(served.url, "locked@example.com", "127.0.9.1")
     names = (
-        KNOWN,
+        "known@example.com",
         "nobody@example.com",
         "locked@example.com",
         "disabled@example.com",
@@ -111,7 +116,7 @@ def test_nobody_can_tell_which_accounts_there_are(served: Node) -> None:
         for name in names
         for password in (WRONG, OWNER_PASSWORD)
         # The known one's own password is no guess.
-        if (name, password) != (KNOWN, OWNER_PASSWORD)
+        if (name, password) != ("known@example.com", OWNER_PASSWORD)
     ]
 
     by_basic, by_login = answers[: len(answers) // 2], answers[len(answers) // 2 :]
@@ -123,9 +128,8 @@ def test_nobody_can_tell_which_accounts_there_are(served: Node) -> None:
     assert "set-cookie" not in by_login[0][1]
 
 
-def test_a_guessed_account_is_locked_however_it_is_spelled(served: Node) -> None:
+def test_a_guessed_account_is_locked_however_it_is_spelled(served: Node, world: World) -> None:
     """Security 3.4: ten failures lock it, over forwarded addresses, spellings, and a restart."""
-    world = access.build(served.url)
     id_ = user(served.url, world.owner_token, KNOWN)
     with Client(served.url, bearer(world.owner_token)) as owner:
         tokens = f"{API}/users/{id_}/api-tokens"
@@ -156,10 +160,9 @@ def test_a_guessed_account_is_locked_however_it_is_spelled(served: Node) -> None
     assert sign_in(served.url, OWNER_EMAIL, OWNER_PASSWORD, source="127.0.96.1").ok
 
 
-def test_a_network_that_fails_too_often_is_judged_no_more(served: Node) -> None:
+def test_a_network_that_fails_too_often_is_judged_no_more(served: Node, world: World) -> None:
     """Security 3.4: of many names from one network at most 100 an hour are judged."""
-    world = access.build(served.url)
-    user(served.url, world.owner_token, KNOWN)
+    user(served.url, world.owner_token, "ned@example.com")
 
     with ThreadPoolExecutor(2) as pool:
         list(
@@ -175,8 +178,10 @@ def test_a_network_that_fails_too_often_is_judged_no_more(served: Node) -> None:
             )
         )
 
-    assert sign_in(served.url, KNOWN, OWNER_PASSWORD, source="127.0.50.250").status == 401
-    assert sign_in(served.url, KNOWN, OWNER_PASSWORD, source="127.0.51.1").ok
+    assert (
+        sign_in(served.url, "ned@example.com", OWNER_PASSWORD, source="127.0.50.250").status == 401
+    )
+    assert sign_in(served.url, "ned@example.com", OWNER_PASSWORD, source="127.0.51.1").ok
 
 
 def test_a_build_that_counts_in_its_memory_is_noticed(tmp_path: Path) -> None:
@@ -204,9 +209,8 @@ def check(url: str, world: World, seconds: list[float]) -> int:
     return status
 
 
-def test_a_flood_of_sign_ins_is_turned_away_while_checks_go_on(served: Node) -> None:
+def test_a_flood_of_sign_ins_is_turned_away_while_checks_go_on(served: Node, world: World) -> None:
     """Security 3.1, 6.5: two are hashed at a time, 32 wait, the others hear 503 at once."""
-    world = access.build(served.url)
     idle: list[float] = []
     busy: list[float] = []
     for _ in range(50):
@@ -231,4 +235,4 @@ def test_a_flood_of_sign_ins_is_turned_away_while_checks_go_on(served: Node) -> 
     assert all("retry-after" in one.headers for one in answers if one.status == 503)
     assert set(checks) == {200}
     assert len(checks) > 10
-    assert sign_in(served.url, OWNER_EMAIL, OWNER_PASSWORD).ok
+    assert sign_in(served.url, OWNER_EMAIL, OWNER_PASSWORD, source="127.0.95.1").ok
