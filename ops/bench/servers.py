@@ -12,7 +12,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
@@ -78,6 +80,7 @@ def started(arguments: Iterable[str]) -> Iterator[Server]:
         text=True,
         env=environment,
     )
+    reader: threading.Thread | None = None
     try:
         _pin(process.pid, 0)
         url = ""
@@ -87,6 +90,9 @@ def started(arguments: Iterable[str]) -> Iterator[Server]:
                 break
         if not url:
             raise RuntimeError("a server ended before it listened")
+        # What it logs is taken from it: a pipe that nobody reads fills, and whoever writes waits.
+        reader = threading.Thread(target=deque, args=(process.stdout, 0), daemon=True)
+        reader.start()
         yield Server(process.pid, url)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -96,6 +102,8 @@ def started(arguments: Iterable[str]) -> Iterator[Server]:
             process.kill()
             process.wait()
         if process.stdout is not None:
+            if reader is not None:
+                reader.join(_STOP_SECONDS)
             process.stdout.close()
 
 
