@@ -112,7 +112,7 @@ class Client:
             names[name.lower()] = value if before is None else f"{before}\n{value}"
         return Answer(answer.status, names, text)
 
-    def made(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - JSON
+    def made(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - any JSON value
         """Send a request that must be acknowledged, and answer its body."""
         answer = self.ask(method, path, body)
         assert answer.ok, f"{method} {path}: {answer.status} {answer.text.decode()}"

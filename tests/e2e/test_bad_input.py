@@ -69,7 +69,7 @@ class Case(Struct, frozen=True):
         return client.ask(self.method, path, body, dict(self.headers))
 
 
-def unknown(method: str, path: str, body: Any, noun: str) -> Case:  # noqa: ANN401 - JSON
+def unknown(method: str, path: str, body: Any, noun: str) -> Case:  # noqa: ANN401 - any JSON value
     """A request that names something that is not there."""
     return Case(method, path, body, 404, f"{noun}.unknown")
 

@@ -55,7 +55,7 @@ def world(served: Node) -> World:
     return access.build(served.url)
 
 
-def user(url: str, token: str, email: str, **changes: Any) -> str:  # noqa: ANN401 - JSON
+def user(url: str, token: str, email: str, **changes: Any) -> str:  # noqa: ANN401 - any JSON value
     """Make a user with the usual password; its id."""
     person = {"email": email, "password": OWNER_PASSWORD, "tenants": ["main"], **changes}
     with Client(url, bearer(token)) as owner:

@@ -121,7 +121,7 @@ def judge_postgres(store: PostgresStore, trace: Path) -> Verdict:
                 " AND pid <> pg_backend_pid()",
             )
         ]
-    if not all(os.path.exists(f"/proc/{process}") for process in processes):  # noqa: PTH110 - proc
+    if not all(os.path.exists(f"/proc/{process}") for process in processes):  # noqa: PTH110 - a process, not a file
         pytest.skip("the database server runs on another machine")
     with traced(processes, trace):
         for position in range(2, APPENDS + 2):
