@@ -89,13 +89,12 @@ def _insert(connection: Connection, table: Table, rows: list[Values]) -> None:
         for row in rows:
             row[name] = stored(row[name])
     names = table.columns.keys()
-    listed = ", ".join(f'"{name}"' for name in names)
     values = map(itemgetter(*names), rows)
     if connection.dialect.name == "sqlite":
-        binds = ", ".join("?" for _ in names)
-        insertion = f"INSERT INTO {table.name} ({listed}) VALUES ({binds})"  # noqa: S608 - names of ours only
-        connection.exec_driver_sql(insertion, list(values))
+        insertion = table.insert().compile(dialect=connection.dialect, column_keys=names)
+        connection.exec_driver_sql(str(insertion), list(values))
         return
+    listed = ", ".join(f'"{name}"' for name in names)
     # One statement for each row, even a pipeline of them, would take three times as long.
     driver: Any = connection.connection
     with (
