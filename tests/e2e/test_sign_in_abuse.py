@@ -164,20 +164,25 @@ def test_a_network_that_fails_too_often_is_judged_no_more(served: Node, world: W
     """Security 3.4: of many names from one network at most 100 an hour are judged."""
     user(served.url, world.owner_token, "ned@example.com")
 
-    with ThreadPoolExecutor(2) as pool:
-        list(
-            pool.map(
-                lambda number: sign_in(
-                    served.url,
-                    f"guess-{number}@example.com",
-                    WRONG,
-                    source=f"127.0.50.{number % 200 + 1}",
-                    forwarded=f"198.51.100.{number}",
-                ),
-                range(105),
-            )
-        )
+    def guess(number: int) -> int:
+        """Try until it is judged: a flood of another test may still be busy."""
+        for _ in range(100):
+            status = sign_in(
+                served.url,
+                f"guess-{number}@example.com",
+                WRONG,
+                source=f"127.0.50.{number % 200 + 1}",
+                forwarded=f"198.51.100.{number}",
+            ).status
+            if status != 503:
+                return status
+            time.sleep(0.1)
+        return 503
 
+    with ThreadPoolExecutor(2) as pool:
+        statuses = list(pool.map(guess, range(105)))
+
+    assert [401] * 105 == statuses
     assert (
         sign_in(served.url, "ned@example.com", OWNER_PASSWORD, source="127.0.50.250").status == 401
     )
