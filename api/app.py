@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 
 from api import documents, health, sign_in
 from api.authentication import authenticate
-from api.call import Call, Gate
+from api.call import Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
 from api.iam import (
     auditlogs,
@@ -27,8 +27,8 @@ from api.iam import (
     tokens,
     users,
 )
-from api.problems import answer_error
-from api.query import refuse_token
+from api.problems import MalformedError, UnavailableError, UnknownTokenError, answer_error
+from api.query import Query, refuse_token
 from domain import access, commands
 from domain.ids import CommandId
 from domain.sealed import Secret, decode_secret
@@ -137,9 +137,27 @@ class _Authentication:
         return authenticated
 
     async def _call(self, scope: HTTPScope) -> Call:
-        caller = await authenticate(self._service, scope)
-        state = scope["state"]
-        return Call(self._service, caller, scope, state["query"], state["request_id"])
+        """Authenticate, wait for `at_least` (http-api 6), and judge anew by what came meanwhile."""
+        service, state = self._service, scope["state"]
+        try:
+            caller = await authenticate(service, scope)
+        except UnknownTokenError as refusal:
+            # What is waited for may be what another process issued the token by.
+            await self._reach_as_stranger(state["query"], refusal)
+            caller = await authenticate(service, scope)
+        judged_at = service.state
+        await service.reach(position_parameter(state["query"], "at_least") or 0)
+        if service.state is not judged_at:
+            service.require_ready()
+            caller = await authenticate(service, scope)
+        return Call(service, caller, scope, state["query"], state["request_id"])
+
+    async def _reach_as_stranger(self, query: Query, refusal: UnknownTokenError) -> None:
+        """Wait for `at_least`; where it is not reached, the refusal stands."""
+        try:
+            await self._service.reach(position_parameter(query, "at_least") or 0, stranger=True)
+        except (MalformedError, UnavailableError):
+            raise refusal from None
 
 
 def _gate_of(options: Mapping[str, object]) -> Gate | None:

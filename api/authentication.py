@@ -19,7 +19,7 @@ from msgspec import UNSET, Struct
 
 from api import credentials
 from api.credentials import Sealer
-from api.problems import AuthenticationError, UnavailableError
+from api.problems import AuthenticationError, UnavailableError, UnknownTokenError
 from domain import commands, names, tokens
 from domain.errors import DomainError, ForbiddenError
 from domain.events import Actor
@@ -135,7 +135,7 @@ def judge_token(service: Service, text: str) -> Token:
     state = service.graph.state
     token_id = state.digests.get(digest(text))
     if token_id is None:
-        raise AuthenticationError("auth.invalid", "unknown token", presented=True)
+        raise UnknownTokenError
     token = state.tokens.get(token_id)
     if token is None:
         raise AuthenticationError("token.revoked", "this token was revoked", presented=True)

@@ -79,6 +79,16 @@ SELF: Final = {"gate": Gate(own=True)}
 OPEN: Final = {"gate": Gate(open=True)}
 
 
+def position_parameter(query: Query, name: str) -> int | None:
+    """Answer a query parameter that is a position; raises MalformedError `position.invalid`."""
+    text = dict(query).get(name)
+    if text is None:
+        return None
+    if not _POSITION.match(text):
+        raise MalformedError("position.invalid", f"{name} must be a position")
+    return int(text)
+
+
 class Call:
     """One request of an authenticated caller."""
 
@@ -120,12 +130,9 @@ class Call:
     # Consistency (http-api 6)
 
     async def settle(self) -> None:
-        """Wait for `at_least`, then go to the position or instant that the query names."""
-        at_least = self._position("at_least")
-        if at_least is not None:
-            await self.service.reach(at_least)
+        """Go to the position or instant that the query names."""
         instant = self._instant()
-        asked = self._position("position")
+        asked = position_parameter(self.query, "position")
         if (asked is not None or instant is not None) and not self.reads:
             raise MalformedError("position.on_write", "the past cannot be written")
         position = await self.service.position_of(asked, instant)
@@ -140,14 +147,6 @@ class Call:
         return self._scope["method"] in _READS or bool(
             self._scope["route_handler"].opt.get("reads")
         )
-
-    def _position(self, name: str) -> int | None:
-        text = self.parameter(name)
-        if text is None:
-            return None
-        if not _POSITION.match(text):
-            raise MalformedError("position.invalid", f"{name} must be a position")
-        return int(text)
 
     def _instant(self) -> datetime | None:
         text = self.parameter("at")

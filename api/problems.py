@@ -64,6 +64,13 @@ class AuthenticationError(RequestError):
         self.presented = presented
 
 
+class UnknownTokenError(AuthenticationError):
+    """The token is of the right form, and this process knows none like it."""
+
+    def __init__(self) -> None:
+        super().__init__("auth.invalid", "unknown token", presented=True)
+
+
 class PreconditionRequiredError(RequestError):
     """The route needs If-Match and got none."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from projections.views import Views
 
 WAITERS_MAX: Final = 1_000
+STRANGERS_MAX: Final = WAITERS_MAX // 2
 DRAINING: Final = "draining"
 
 
@@ -241,11 +242,14 @@ class Service:
             if position <= state.position and not waiting.done():
                 waiting.set_result(None)
 
-    async def reach(self, position: int) -> None:
-        """Wait until the position is applied, at most the bound: 503 `position.not_reached`."""
+    async def reach(self, position: int, *, stranger: bool = False) -> None:
+        """Wait until the position is applied, at most the bound: 503 `position.not_reached`.
+
+        A `stranger`, whose credential is not known yet, takes no place that callers may need.
+        """
         if position <= self.state.position:
             return
-        if len(self._waiters) >= WAITERS_MAX:
+        if len(self._waiters) >= (STRANGERS_MAX if stranger else WAITERS_MAX):
             raise UnavailableError("position.not_reached", 1)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiting] = position

@@ -19,7 +19,7 @@ from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
 import httpx
 import msgspec
 from litestar.types import Receive, Scope, Send
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 from api.app import create_app
 from api.checks import Checks
@@ -399,22 +399,29 @@ class Served:
         extended: bool = False,
     ) -> str:
         """Issue a token and answer its text."""
-        is_user = owner in self.state.users
-        secret = self.inputs.token(TokenKind.USER if is_user else TokenKind.SERVICE_ACCOUNT)
+        text, command = self.new_token(owner)
         self.give(
-            IssueToken(
-                owner=owner,
-                id=TokenId(self.inputs.id()),
-                name="deploy",
-                digest=digest(secret.reveal()),
-                prefix=self.inputs.token_prefix(),
+            structs.replace(
+                command,
                 narrowing=narrowing,
                 allowed_addresses=allowed_addresses,
                 max_age_seconds=max_age_seconds,
                 extended=extended,
             )
         )
-        return secret.reveal()
+        return text
+
+    def new_token(self, owner: PrincipalId) -> tuple[str, IssueToken]:
+        """Answer the text of a token, and the command that is to issue it."""
+        is_user = owner in self.state.users
+        secret = self.inputs.token(TokenKind.USER if is_user else TokenKind.SERVICE_ACCOUNT)
+        return secret.reveal(), IssueToken(
+            owner=owner,
+            id=TokenId(self.inputs.id()),
+            name="deploy",
+            digest=digest(secret.reveal()),
+            prefix=self.inputs.token_prefix(),
+        )
 
     def token_id(self, text: str) -> TokenId:
         """Answer the id of the token with this text."""

@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 from msgspec import Struct, field
@@ -139,9 +140,8 @@ def run(
     `verbs` are all that are drawn from where they are given; the pause is before each race.
     """
     chance = random.Random(seed)  # noqa: S311 - nothing is to be secret, all repeatable
-    arena = Arena(urls)
     verdict = Verdict()
-    with crowd(urls, [""] * ATTACKERS) as attackers:
+    with closing(Arena(urls)) as arena, crowd(urls, [""] * ATTACKERS) as attackers:
         for _ in range(rounds):
             arena.restore()
             time.sleep(pause_seconds)
@@ -150,10 +150,9 @@ def run(
             _race(arena, attackers, verb, chance, verdict)
             if not verdict.standing:
                 break
-    if verdict.standing:
-        _sign_in(urls, arena)
-        arena.restore()
-    arena.close()
+        if verdict.standing:
+            _sign_in(urls, arena)
+            arena.restore()
     return verdict
 
 
