@@ -35,6 +35,7 @@ from ops.postgres import (
 )
 from ops.store_errors import (
     AppendRefusedError,
+    LogRegressedError,
     OutcomeUnknownError,
     PositionTakenError,
     StoreBrokenError,
@@ -270,6 +271,8 @@ class PostgresLog(PostgresReader):
     """
 
     def __init__(self, url: str, log_id: str | None = None) -> None:
+        self._known: Record | None = None
+        self._doubted = False
         super().__init__(url, log_id)
         self._conflict_at = -COURTESY_SECONDS
         self._store = _postgres_store(connection_string(url))
@@ -285,13 +288,32 @@ class PostgresLog(PostgresReader):
         A lost connection is followed up until the bytes at `position` tell what happened
         (`event-log.md` 3, step 6), for at most 10 s. Raises PositionTakenError,
         AppendRefusedError, StoreFullError, StoreSlowError or StoreUnreachableError when nothing
-        of it is stored, OutcomeUnknownError when that could not be learned in time.
+        of it is stored, OutcomeUnknownError when that could not be learned in time, and
+        LogRegressedError, storing nothing, where the database behind a new connection has lost
+        what this log has read or stored (`event-log.md` 7).
         """
         events = _stored_events(self._id, position, records)
+        if self._doubted:
+            self._find_known()
         try:
             self._insert(position, events)
         except OutcomeUnknownError:
             self._settle(position, records, events)
+        self._known = records[-1]
+
+    def read(self, after: int, limit: int) -> list[Record]:
+        """Return at most `limit` records at `after` + 1 and on, in order, as they are stored."""
+        found = super().read(after, limit)
+        if found and (self._known is None or found[-1].position > self._known.position):
+            self._known = found[-1]
+        return found
+
+    def _find_known(self) -> None:
+        """Raise LogRegressedError unless the last known record still stands where it stood."""
+        known = self._known
+        if known is not None and super().read(known.position - 1, 1) != [known]:
+            raise LogRegressedError(f"position {known.position} is not what it was")
+        self._doubted = False
 
     def _insert(self, position: int, events: Sequence[StoredEvent]) -> None:
         try:
@@ -301,10 +323,14 @@ class PostgresLog(PostgresReader):
 
     def _fault(self, position: int, error: BaseException) -> StoreError:
         if isinstance(error, psycopg_pool.PoolTimeout):
+            self._doubted = True
             return StoreUnreachableError("no connection to write with")
         if not isinstance(error, psycopg.Error):
             return AppendRefusedError("the library refused the records")
         fault = fault_of(error)
+        if isinstance(fault, OutcomeUnknownError | StoreUnreachableError):
+            # Behind the next connection there may be another server, promoted with a shorter log.
+            self._doubted = True
         if isinstance(error, psycopg.IntegrityError) and self.is_taken(position):
             self._conflict_at = time.monotonic()
             return PositionTakenError(f"position {position} is taken")
@@ -327,9 +353,10 @@ class PostgresLog(PostgresReader):
             try:
                 outcome = self.confirm(position, records)
                 if outcome is Outcome.ABSENT:
+                    self._find_known()
                     self._insert(position, events)
                     return
-            except AppendRefusedError:
+            except (AppendRefusedError, LogRegressedError):
                 raise
             except StoreError:
                 # Whatever became of this attempt, the first one is still not known of.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from tests.ops.log_stores import LOG_ID, MemoryStore, PostgresStore, SQLiteStore
-from tests.postgres import create_database, drop_database
+from ops.event_log import PostgresLog
+from tests.ops.log_stores import LOG_ID, MemoryStore, PostgresStore, SQLiteStore, records
+from tests.postgres import create_database, drop_database, socket_address
+from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,23 @@ def own_postgres_store() -> Iterator[PostgresStore]:
     database = create_database()
     yield PostgresStore(database)
     drop_database(database)
+
+
+@pytest.fixture
+def proxy(postgres_store: PostgresStore) -> Iterator[Proxy]:
+    """Yield a proxy in front of the database."""
+    with Proxy(socket_address(postgres_store.database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def distant_log(postgres_store: PostgresStore, proxy: Proxy) -> Iterator[PostgresLog]:
+    """Yield a log with one record, whose every connection goes through the proxy."""
+    url = make_conninfo(postgres_store.database.url, host="127.0.0.1", port=proxy.port)
+    log = PostgresLog(url, LOG_ID)
+    log.append(1, records(1))
+    yield log
+    log.close()
 
 
 @pytest.fixture

@@ -47,23 +47,6 @@ def marked(position: int) -> list[Record]:
     return [Record(position, MARK, b"marked")]
 
 
-@pytest.fixture
-def proxy(postgres_store: PostgresStore) -> Iterator[Proxy]:
-    """Yield a proxy in front of the database."""
-    with Proxy(socket_address(postgres_store.database)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def distant_log(postgres_store: PostgresStore, proxy: Proxy) -> Iterator[PostgresLog]:
-    """Yield a log with one record, whose every connection goes through the proxy."""
-    url = make_conninfo(postgres_store.database.url, host="127.0.0.1", port=proxy.port)
-    log = PostgresLog(url, LOG_ID)
-    log.append(1, records(1))
-    yield log
-    log.close()
-
-
 @pytest.mark.parametrize("fault", Fault)
 def test_append_whose_answer_is_cut_off_is_stored_once(
     distant_log: PostgresLog,
