@@ -16,8 +16,10 @@ from litestar import Response
 from msgspec import Struct
 
 from api.paging import Results, Rules, link_header, read_filters, read_page
+from api.problems import UnavailableError
 from projections.filters import IGNORING_CASE, And, Comparison, Leaf, Node, Or, Row, fold, matches
 from projections.pages import Page
+from projections.views import UnreachableError
 
 if TYPE_CHECKING:
     from api.call import Call
@@ -85,7 +87,10 @@ async def ask(
 ) -> T:
     """Ask the views, when they have reached what was published as the request came."""
     await call.service.reach_views(call.state.position)
-    return await call.service.views.ask(query, *args, **kwargs)
+    try:
+        return await call.service.views.ask(query, *args, **kwargs)
+    except UnreachableError as fault:
+        raise UnavailableError("store.unreachable", 1) from fault
 
 
 def answer(call: Call, page: Page, rows: Sequence[R], total: int) -> Response[Results[R]]:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+import psycopg
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
@@ -19,7 +20,7 @@ from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_readers import SQLiteReader
 from ops.postgres import connect, connection_string
-from ops.store_errors import LogMissingError
+from ops.store_errors import LogMissingError, StoreSlowError, StoreUnreachableError
 from ops.vault import Vault, read_master_key, sqlite_engine
 from ops.writer import WritableLog
 from projections.views import open_postgresql, open_sqlite
@@ -71,9 +72,17 @@ class Stores(Struct, frozen=True, kw_only=True):
 def postgres_engine(url: Secret) -> Engine:
     """Answer a small pool of connections with the settings of `ops.postgres`."""
     conninfo = connection_string(url.reveal())
+
+    def opened() -> psycopg.Connection:
+        try:
+            return connect(conninfo)
+        except (StoreUnreachableError, StoreSlowError) as fault:
+            # Said in the driver's words, which the pool knows.
+            raise psycopg.OperationalError(fault.code) from fault
+
     return create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect(conninfo),
+        creator=opened,
         pool_size=2,
         max_overflow=2,
         pool_timeout=_POOL_WAIT_SECONDS,

@@ -11,6 +11,7 @@ import binascii
 import hmac
 import os
 import stat
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -35,14 +36,17 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
+from api.problems import UnavailableError
 from domain.ids import CommandId
 from domain.sealed import ERASED, Erased, KeyId, Sealed, Secret
 from domain.token_text import base62
 from ops.postgres import ROLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
 POSTGRESQL_SCHEMA: Final = "muniment"
 KEY_BYTES: Final = 32
 CACHED_KEYS_MAX: Final = 10_000
+RETRY_AFTER_SECONDS: Final = 1.0
 
 _NONCE_BYTES: Final = 12
 _SALT_BYTES: Final = 32
@@ -215,7 +220,7 @@ class Vault:
         row = insert(self._keys).values(
             id=key, subject=subject, wrapped=wrapped, created=self._inputs.now()
         )
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(row)
         return key
 
@@ -231,7 +236,7 @@ class Vault:
             data_keys = [key for key in keys if key not in _OWN_KEYS]
             for start in range(0, len(data_keys), 500):
                 chunk = data_keys[start : start + 500]
-                with self._engine.begin() as connection:
+                with self._transaction() as connection:
                     connection.execute(delete(self._keys).where(self._keys.c.id.in_(chunk)))
             for key in data_keys:
                 self._cache.pop(key, None)
@@ -323,9 +328,18 @@ class Vault:
                 del self._cache[next(iter(self._cache))]  # the one that came first
             return cipher
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Begin a transaction; UnavailableError `store.unreachable` where it fails."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as fault:
+            raise UnavailableError("store.unreachable", RETRY_AFTER_SECONDS) from fault
+
     def _wrapped(self, key: KeyId) -> bytes | None:
         query = select(self._keys.c.wrapped).where(self._keys.c.id == key)
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             wrapped: bytes | None = connection.execute(query).scalar()
         return wrapped
 

@@ -28,13 +28,13 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    exc,
     insert,
     inspect,
     select,
     text,
     update,
 )
-from sqlalchemy.exc import DatabaseError
 
 from projections import filters
 
@@ -147,6 +147,10 @@ class Place(Struct, frozen=True):
     record_hash: bytes
 
 
+class UnreachableError(Exception):
+    """The database that holds the views does not answer now."""
+
+
 class Views:
     """The rows, for whoever asks in the event loop."""
 
@@ -156,11 +160,17 @@ class Views:
     async def ask(
         self, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Answer a query of `projections.directory` or `projections.audit`, off the event loop."""
+        """Answer a query of `projections.directory` or `projections.audit`, off the event loop.
+
+        Raises UnreachableError.
+        """
 
         def answer() -> R:
-            with self._engine.connect() as connection:
-                return query(connection, *args, **kwargs)
+            try:
+                with self._engine.connect() as connection:
+                    return query(connection, *args, **kwargs)
+            except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as fault:
+                raise UnreachableError from fault
 
         return await asyncio.to_thread(answer)
 
@@ -177,7 +187,7 @@ def open_sqlite(path: Path) -> Engine:
     try:
         with engine.begin() as connection:
             create(connection)
-    except DatabaseError:
+    except exc.DatabaseError:
         # What cannot be read is made again from the log.
         engine.dispose()
         for suffix in ("", "-wal", "-shm"):

@@ -1,4 +1,4 @@
-"""Does a request that waits for a position get in by what that position says?"""
+"""Does a request wait for what it asks for, and is it judged by what came meanwhile?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import asyncio
 import httpx
 import pytest
 from msgspec import structs
+from sqlalchemy import create_engine
 
 from api import service as api_service
 from domain.commands import Command
 from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
+from projections.views import Views
 from tests.service import Served, bearer, problem
 
 PATIENCE_SECONDS = 30.0
@@ -80,3 +82,13 @@ def test_strangers_take_no_place_that_callers_need(
     ahead = f"me?at_least={http.state.position + 1}"
     problem(http.get(ahead, by=bearer(text)), 401, "auth.invalid")
     assert while_waiting(http, known, issue).is_success
+
+
+def test_a_list_whose_views_are_away_is_told_so(http: Served) -> None:
+    """Security 2.1: 503 to come again, and no fault of ours."""
+    http.service.views = Views(create_engine("sqlite:////nowhere/at/all.db"))
+
+    away = http.get("main/groups/search")
+
+    problem(away, 503, "store.unreachable")
+    assert away.headers["retry-after"] == "1"
