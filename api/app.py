@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from litestar import Litestar, Router
-from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
+from msgspec import UNSET
 
 from api import documents, health, sign_in
 from api.authentication import authenticate
@@ -31,6 +31,7 @@ from api.problems import MalformedError, UnavailableError, UnknownTokenError, an
 from api.query import Query, refuse_token
 from domain import access, commands
 from domain.ids import CommandId
+from domain.permissions import Permission
 from domain.sealed import Secret, decode_secret
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def create_app(
             ),
         ],
         middleware=[_Authentication(service).around],
-        guards=[judge_gate],
         dependencies={"call": Provide(provide_call, sync_to_thread=False)},
         exception_handlers={Exception: answer_error},
         type_decoders=[(lambda kind: kind is Secret, decode_secret)],
@@ -118,7 +118,10 @@ def require_gates(app: Litestar) -> None:
 
 
 class _Authentication:
-    """Authenticates every request that a gate does not leave open, then lets its body be read."""
+    """Authenticates every request that a gate does not leave open, then lets its body be read.
+
+    The gate is judged here and not as a Litestar guard, which copies its whole handler to be asked.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -131,7 +134,8 @@ class _Authentication:
             gate = _gate_of(http["route_handler"].opt)
             if gate is not None and not gate.open:
                 self._service.require_ready()
-                scope["state"]["call"] = await self._call(http)
+                scope["state"]["call"] = call = await self._call(http)
+                await _judge(call, gate)
             await app(scope, _guarded(http, receive), send)
 
         return authenticated
@@ -190,12 +194,8 @@ def _guarded(scope: HTTPScope, receive: Receive) -> Receive:
     return guarded
 
 
-async def judge_gate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def _judge(call: Call, gate: Gate) -> None:
     """Judge the caller by the route's gate, on the live state, before the body is read."""
-    gate = _gate_of(connection.route_handler.opt)
-    if gate is None or gate.open:
-        return
-    call: Call = connection.scope["state"]["call"]
     await call.settle()
     state = call.service.state
     context = commands.Context(
@@ -208,12 +208,23 @@ async def judge_gate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRout
         access.require_tenant(state, context, call.tenant)
     if gate.exception is not None and gate.exception(call):
         return
-    if gate.needs is not None:
+    if gate.needs is not None and not _holds(call, gate.needs, context.at):
         commands.require_permission(state, context, call.tenant, gate.needs, gate.or_needs)
     if gate.owner:
         commands.require_owner(state, context)
     if gate.refuse is not None:
         gate.refuse(call)
+
+
+def _holds(call: Call, needed: Permission, at: datetime) -> bool:
+    """Tell whether the caller surely holds a permission in the path's tenant, by what is compiled.
+
+    No is only "not surely": a token may be narrowed, and an instance owner holds more.
+    """
+    token = call.caller.token
+    return (token is None or token.narrowing is UNSET) and call.service.graph.check(
+        call.tenant, call.caller.principal, needed.type, needed.action, None, None, at.timestamp()
+    )
 
 
 def provide_call(scope: Scope) -> Call:

@@ -19,7 +19,12 @@ from msgspec import UNSET, Struct
 
 from api import credentials
 from api.credentials import Sealer
-from api.problems import AuthenticationError, UnavailableError, UnknownTokenError
+from api.problems import (
+    AuthenticationError,
+    MalformedCredentialError,
+    UnavailableError,
+    UnknownTokenError,
+)
 from domain import commands, names, tokens
 from domain.errors import DomainError, ForbiddenError
 from domain.events import Actor
@@ -34,8 +39,6 @@ if TYPE_CHECKING:
 
     from api.service import Service
 
-_BEARER: Final = b"bearer "
-_BASIC: Final = b"basic "
 _BASIC_BYTES_MAX: Final = 4096
 SESSION_COOKIE: Final = "JWT"
 CSRF_COOKIE: Final = "csrfToken"
@@ -67,26 +70,40 @@ async def authenticate(service: Service, scope: HTTPScope, via: str = "api") -> 
 
     Raises AuthenticationError with `auth.required`, `auth.invalid`, and, only when the secret was
     right, `token.expired`, `token.revoked`, `token.disabled` or `principal.disabled`;
-    ForbiddenError `token.address`, `csrf` or `impersonation.unsupported`.
+    ForbiddenError `token.address`, `csrf` or `impersonation.unsupported`; and as `credential`.
     """
     if header(scope, b"x-kestra-impersonate"):
         # Never ignored: the caller would act with its own, wider rights.
         raise ForbiddenError("impersonation.unsupported", "impersonation is not supported")
-    presented = header(scope, b"authorization")
-    scheme = presented[: len(_BEARER)].lower()
-    if scheme == _BEARER:
-        text = presented[len(_BEARER) :].strip().decode("latin-1")
-        return by_token(service, text, scope, via)
-    if scheme.startswith(_BASIC):
-        credential = _basic_credential(presented[len(_BASIC) :])
-        if credential is not None:
-            return await by_password(service, *credential, scope, via=via)
-    elif presented:
+    scheme, text = credential(scope)
+    if scheme == b"bearer":
+        return by_token(service, text.decode("latin-1"), scope, via)
+    if scheme == b"basic":
+        typed = _basic_credential(text)
+        if typed is not None:
+            return await by_password(service, *typed, scope, via=via)
+    elif scheme:
         raise AuthenticationError("auth.invalid", "unknown scheme", presented=True)
     cookie = cookies(scope).get(SESSION_COOKIE)
     if cookie:
         return await _by_session(service, Secret(cookie), scope, via)
     raise AuthenticationError("auth.required", "no credential arrived", presented=False)
+
+
+def credential(scope: HTTPScope) -> tuple[bytes, bytes]:
+    """Answer the scheme in lower case and what follows it; both are empty where there is none.
+
+    Raises MalformedCredentialError for two headers, of which a proxy may have read the other,
+    and for Bearer without a token (oauth 5).
+    """
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) > 1:
+        raise MalformedCredentialError("auth.malformed", "there must be one Authorization header")
+    scheme, _, text = given[0].partition(b" ") if given else (b"", b"", b"")
+    scheme, text = scheme.lower(), text.strip()
+    if scheme == b"bearer" and not text:
+        raise MalformedCredentialError("auth.malformed", "there is no token after the scheme")
+    return scheme, text
 
 
 def _actor(type_: str, id_: str, scope: HTTPScope, via: str, token: Token | None) -> Actor:
@@ -171,7 +188,7 @@ def _basic_credential(encoded: bytes) -> tuple[str, Secret] | None:
     if len(encoded) > _BASIC_BYTES_MAX:
         raise AuthenticationError("auth.invalid", "the credential is too long", presented=True)
     try:
-        text = base64.b64decode(encoded.strip(), validate=True).decode()
+        text = base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise AuthenticationError(
             "auth.invalid", "the Basic credential is malformed", presented=True
@@ -220,12 +237,16 @@ def _still_signs_in(service: Service, judged: User) -> bool:
 
 
 async def _rehash(service: Service, user: User, password: Secret, actor: Actor) -> None:
-    """Keep the password under today's parameters; where that fails, the old hash stays good."""
+    """Keep the password under today's parameters; where that fails, the old hash stays good.
+
+    Nothing may have changed the user by then: else a password replaced meanwhile would be back.
+    """
     context = commands.Context(
         at=service.inputs.now(),
         actor=actor,
         command_id=CommandId(service.inputs.id()),
         correlation_id=service.inputs.id(),
+        expects=commands.Expectation(user.id, service.state.position),
     )
     with suppress(DomainError, UnavailableError):
         hashed = await service.passwords.hash(password)

@@ -15,11 +15,10 @@ from litestar.enums import ScopeType
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.authentication import bearer
+from api.authentication import bearer, credential
 from api.decoding import CHECKS, BodyError, read_body
 from api.problems import (
     AuthenticationError,
-    MalformedCredentialError,
     MalformedError,
     Refusal,
     RequestError,
@@ -210,6 +209,7 @@ class Checks:
             question = Evaluation(batch.subject, batch.action, batch.resource, batch.context)
             if batch.evaluations and len(batch.evaluations) > ITEMS_MAX:
                 raise MalformedError("batch.too_large", f"at most {ITEMS_MAX} evaluations")
+            _refuse_malformed(question)
         judged_at = service.state
         moment = await self._moment(question.context)
         if service.state is not judged_at:
@@ -335,17 +335,12 @@ class Checks:
 
 def _caller(service: Service, scope: HTTPScope) -> Token:
     """Answer the token of the caller, who authenticates a check with that and nothing else."""
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(given) > 1:
-        raise MalformedCredentialError("auth.malformed", "there must be one Authorization header")
-    scheme, _, text = given[0].partition(b" ") if given else (b"", b"", b"")
-    if scheme.lower() != b"bearer":
+    scheme, text = credential(scope)
+    if scheme != b"bearer":
         raise AuthenticationError(
-            "auth.required", "a check needs an API token", presented=bool(given)
+            "auth.required", "a check needs an API token", presented=bool(scheme)
         )
-    if not text.strip():
-        raise MalformedCredentialError("auth.malformed", "there is no token after the scheme")
-    return bearer(service, text.strip().decode("latin-1"), scope)
+    return bearer(service, text.decode("latin-1"), scope)
 
 
 def _place(resource: Resource) -> tuple[TenantId, str | None]:
@@ -391,6 +386,18 @@ def _missing(question: Evaluation) -> str:
         if getattr(question, name) is UNSET:
             return name
     return "nothing"
+
+
+def _refuse_malformed(defaults: Evaluation) -> None:
+    """Refuse what is malformed in the defaults: a fault of the whole payload (authzen 4, 5)."""
+    subject, action, resource = defaults.subject, defaults.action, defaults.resource
+    if subject is not UNSET:
+        _refuse_controls(subject.type, subject.id)
+    if action is not UNSET:
+        _refuse_controls(action.name)
+    if resource is not UNSET:
+        _refuse_controls(resource.type, resource.id)
+        _place(resource)
 
 
 def _refuse_controls(*words: str) -> None:

@@ -23,7 +23,14 @@ from domain.ids import UserId
 from domain.principals import InstanceOwnerGranted, InstanceOwnerRevoked
 from domain.sealed import KeyId, Sealed, Secret
 from domain.state import State
-from domain.users import PasswordRehashed, PasswordSet, User, UserDeleted, UserDisabled
+from domain.users import (
+    PasswordRehashed,
+    PasswordRemoved,
+    PasswordSet,
+    User,
+    UserDeleted,
+    UserDisabled,
+)
 
 if TYPE_CHECKING:
     from api.service import Outcome, Service
@@ -132,13 +139,15 @@ def retire(service: Service, before: State, facts: Iterable[Fact]) -> None:
     for fact in facts:
         event = fact.envelope.event
         match event:
-            case PasswordSet() | PasswordRehashed() | UserDeleted():
+            case PasswordSet() | PasswordRehashed() | PasswordRemoved() | UserDeleted():
                 known = before.users.get(event.id)
                 first = known.password if known else UNSET
                 old = replaced.get(event.id, first)
                 if old is not UNSET:
                     ended.append(old.key)
-                replaced[event.id] = UNSET if isinstance(event, UserDeleted) else event.password
+                replaced[event.id] = (
+                    event.password if isinstance(event, PasswordSet | PasswordRehashed) else UNSET
+                )
                 service.passwords.forget(event.id)
             case UserDisabled():
                 service.passwords.forget(event.id)

@@ -264,6 +264,7 @@ _PATH_WORDS: Final = {
     "id": "The object's id",
     "user_id": "The id of a user or service account",
     "token_id": "The token's id",
+    "auth": "The id or the type of a way to sign in",
     "code": "The code of an error",
     "detail_id": "The id of the object that the entries are about",
 }

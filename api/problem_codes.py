@@ -149,6 +149,7 @@ TITLES: Final[dict[str, str]] = {
     "token.not_rotatable": "The token cannot be rotated",
     "token.too_many": "Too many tokens",
     "token.unknown": "Unknown token",
+    "user.auth_unknown": "Unknown way to sign in",
     "user.email_taken": "E-mail address taken",
     "user.escalation": "You cannot grant what you do not hold",
     "user.invalid": "User does not fit",

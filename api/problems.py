@@ -96,6 +96,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     UnicodeError: 400,
     RecursionError: 400,
     AuthenticationError: 401,
+    UnknownTokenError: 401,
     CredentialError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,

@@ -55,21 +55,25 @@ class RequestLog:
 
 
 def _answered(status: int, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
-    position = next((int(value) for name, value in headers if name.lower() == _POSITION), None)
-    return {"status": status, **({} if position is None else {"position": position})}
+    for name, value in headers:
+        if name == _POSITION:
+            return {"status": status, "position": int(value)}
+    return {"status": status}
 
 
 def _said(scope: HTTPScope) -> dict[str, Any]:
     """Answer what the request was, as far as it got: a stranger's has no principal."""
     state = scope["state"]
-    call: Call | None = state.get("call")
-    token = None if call is None else call.caller.token
-    tenant = None if call is None else call.parameters.get("tenant")
-    return {
+    said = {
         "request_id": state.get("request_id", ""),
         "method": scope["method"],
         "route": cast("dict[str, Any]", scope).get("path_template", ""),
-        **({} if tenant is None else {"tenant": tenant}),
-        **({} if call is None else {"principal_id": call.caller.principal}),
-        **({} if token is None else {"token_id": token.id}),
     }
+    call: Call | None = state.get("call")
+    if call is not None:
+        if "tenant" in call.parameters:
+            said["tenant"] = call.parameters["tenant"]
+        said["principal_id"] = call.caller.principal
+        if call.caller.token is not None:
+            said["token_id"] = call.caller.token.id
+    return said

@@ -9,19 +9,22 @@ checks, gates, explanations and questions about the past all come here.
 
 from __future__ import annotations
 
+import ipaddress
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
+from domain import names, permissions
 from domain.errors import Faults, NotFoundError
 from domain.ids import TenantId
+from domain.limits import ADDRESSES_A_TOKEN_MAX, PLACES_A_TOKEN_MAX
 from domain.permissions import ADMINISTRATION, ANY, Permission, Permissions, granted
 from domain.scopes import WHOLE_TENANT, WHOLE_TENANT_KEY, Resource, Scope, ScopeKey, ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from domain.commands import Context
     from domain.ids import SubjectId
@@ -63,11 +66,12 @@ def is_over(expires_at: datetime | UnsetType, at: datetime) -> bool:
 
 def require_span(
     not_before: datetime | UnsetType, expires_at: datetime | UnsetType, at: datetime, code: str
-) -> None:
-    """Refuse a span that has ended or ends before it begins: InvalidError `code`."""
+) -> tuple[datetime | UnsetType, datetime | UnsetType]:
+    """Answer a span as `judge_span` does, or refuse it with InvalidError `code`."""
     faults = Faults()
-    judge_span(not_before, expires_at, at, faults)
+    span = judge_span(not_before, expires_at, at, faults)
     faults.refuse(code)
+    return span
 
 
 def judge_span(
@@ -76,19 +80,66 @@ def judge_span(
     at: datetime,
     faults: Faults,
     path: str = "",
-) -> None:
-    """Note a span that has ended, ends before it begins, or says no time zone."""
-    ends = (("notBefore", not_before), ("expiresAt", expires_at))
-    naive = [name for name, end in ends if end is not UNSET and end.utcoffset() is None]
-    for name in naive:
-        # Compared with an instant it would raise, and the writer may not stumble.
-        faults.add(path + name, "must say its time zone", "time_zone")
-    if naive:
-        return
-    if is_over(expires_at, at):
+) -> tuple[datetime | UnsetType, datetime | UnsetType]:
+    """Answer begin and end in UTC, noting a span that has ended or ends before it begins.
+
+    Also noted: an instant that says no time zone, or that UTC has no year for.
+    """
+    begins = _in_utc(not_before, faults, f"{path}notBefore")
+    ends = _in_utc(expires_at, faults, f"{path}expiresAt")
+    if is_over(ends, at):
         faults.add(f"{path}expiresAt", "must be in the future", "past")
-    if not_before is not UNSET and is_over(expires_at, not_before):
+    if begins is not UNSET and is_over(ends, begins):
         faults.add(f"{path}expiresAt", "must be after notBefore", "order")
+    return begins, ends
+
+
+def _in_utc(instant: datetime | UnsetType, faults: Faults, path: str) -> datetime | UnsetType:
+    if instant is UNSET:
+        return UNSET
+    if instant.utcoffset() is None:
+        # Compared with an instant it would raise, and the writer may not stumble.
+        faults.add(path, "must say its time zone", "time_zone")
+        return UNSET
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        # Once recorded, no reader could write it down again.
+        faults.add(path, "must lie in the years 1 to 9999 of UTC", "range")
+        return UNSET
+
+
+# What is asked of a token
+
+
+def judge_addresses(addresses: tuple[str, ...], faults: Faults) -> None:
+    """Note a list that is too long, and everything in it that is no address or network."""
+    if len(addresses) > ADDRESSES_A_TOKEN_MAX:
+        faults.add("allowedAddresses", f"must be at most {ADDRESSES_A_TOKEN_MAX}", "too_many")
+        return
+    for index, address in enumerate(addresses):
+        try:
+            # A zone behind a % names an interface and may hold anything: it is no address here.
+            ipaddress.ip_network(address.replace("%", " "))
+        except ValueError:
+            faults.add(f"allowedAddresses[{index}]", "must be an address or network", "invalid")
+
+
+def judge_narrowing(facts: Facts, context: Context, narrowing: Narrowing, faults: Faults) -> None:
+    """Note malformed words, lists that are too long, and tenants that the caller does not see."""
+    if narrowing.permissions is not UNSET:
+        permissions.judge(narrowing.permissions, faults, "scope.permissions")
+    for namespace in narrowing.namespaces or ():
+        faults.check("scope.namespaces", names.namespace, namespace)
+    for resource in narrowing.resources or ():
+        faults.check("scope.resources.type", names.identifier, resource.type)
+        faults.check("scope.resources.id", names.resource_id, resource.id)
+    for tenant in narrowing.tenants or ():
+        if not sees_tenant(facts, context, tenant):
+            faults.add("scope.tenants", "names an unknown tenant", "tenant.unknown")
+    lists = (narrowing.tenants, narrowing.namespaces, narrowing.resources)
+    if any(len(listed or ()) > PLACES_A_TOKEN_MAX for listed in lists):
+        faults.add("scope", f"must list at most {PLACES_A_TOKEN_MAX} of a kind", "too_many")
 
 
 # What a subject holds
@@ -127,10 +178,12 @@ def compile_subject(
     for membership in memberships_of(facts, subject):
         if membership.tenant != tenant:
             continue
-        boundary, active = _span(membership.not_before, membership.expires_at, now)
-        valid_until = min(valid_until, boundary)
-        if active:
-            valid_until = min(valid_until, _collect(facts, tenant, membership.group, now, masks))
+        if membership.not_before is not UNSET or membership.expires_at is not UNSET:
+            boundary, active = _span(membership.not_before, membership.expires_at, now)
+            valid_until = min(valid_until, boundary)
+            if not active:
+                continue
+        valid_until = min(valid_until, _collect(facts, tenant, membership.group, now, masks))
     return Compiled(masks, valid_until)
 
 
@@ -152,8 +205,11 @@ def is_open(facts: Facts, tenant: TenantId) -> bool:
 
 def _collect(facts: Facts, tenant: TenantId, subject: SubjectId, now: float, masks: Masks) -> float:
     valid_until = math.inf
+    held = facts.bindings_of.get(subject)
+    if held is None:
+        return valid_until
     roles = facts.roles
-    for binding in bindings_of(facts, subject):
+    for binding in held.values():
         if binding.tenant != tenant:
             continue
         if binding.not_before is not UNSET or binding.expires_at is not UNSET:
@@ -161,7 +217,11 @@ def _collect(facts: Facts, tenant: TenantId, subject: SubjectId, now: float, mas
             valid_until = min(valid_until, boundary)
             if not active:
                 continue
-        key = binding.scope.key
+        scope = binding.scope
+        key: ScopeKey | UnsetType = scope.namespace
+        if key is UNSET or scope.resource is not UNSET:
+            # Few are of anything but a namespace, whose text is the key without a call.
+            key = scope.key
         masks[key] = masks.get(key, 0) | roles[binding.role].mask
     return valid_until
 
@@ -223,7 +283,7 @@ def narrowing_allows(
     resource: tuple[str, str] | None,
 ) -> bool:
     """Tell whether a narrowed token leaves this (type, action) at this place."""
-    if narrowing.tenants is not UNSET and tenant not in narrowing.tenants:
+    if not leaves_tenant(narrowing, tenant):
         return False
     if narrowing.permissions is not UNSET and not any(
         covers(listed, pair) for listed in granted(narrowing.permissions)
@@ -238,6 +298,16 @@ def narrowing_allows(
         and resource is not None
         and Resource(*resource) in narrowing.resources
     )
+
+
+def leaves_tenant(narrowing: Narrowing | UnsetType, tenant: TenantId) -> bool:
+    """Tell whether a narrowing, if there is one, leaves anything in the tenant."""
+    return narrowing is UNSET or narrowing.tenants is UNSET or tenant in narrowing.tenants
+
+
+def leaves(narrowing: Narrowing | UnsetType, tenant: TenantId, pair: tuple[str, str]) -> bool:
+    """Tell whether a narrowing, if there is one, leaves this right in the whole tenant."""
+    return narrowing is UNSET or narrowing_allows(narrowing, tenant, pair, (), None)
 
 
 def covers(wide: tuple[str, str], narrow: tuple[str, str]) -> bool:
@@ -259,6 +329,12 @@ def caller_token(facts: Facts, context: Context) -> Token | None:
     """Answer the token that the caller acts with; None for a password or session."""
     token_id = context.actor.token_id
     return None if token_id is UNSET else facts.tokens.get(token_id)
+
+
+def caller_narrowing(facts: Facts, context: Context) -> Narrowing | UnsetType:
+    """Answer what the caller's token leaves at most; UNSET where nothing is narrowed."""
+    token = caller_token(facts, context)
+    return UNSET if token is None else token.narrowing
 
 
 class Rights(NamedTuple):
@@ -300,10 +376,8 @@ def rights(facts: Facts, context: Context, tenant: TenantId) -> Rights:
     """Answer the caller's rights in the tenant, as of the facts and the context's instant."""
     if context.actor.type == "system":
         return Rights(facts, tenant, True, {}, UNSET)  # noqa: FBT003 - a tuple's field
-    caller = context.caller
-    token = caller_token(facts, context)
-    narrowing = token.narrowing if token else UNSET
-    compiled = compile_subject(facts, tenant, caller, context.at.timestamp())
+    narrowing = caller_narrowing(facts, context)
+    compiled = compile_subject(facts, tenant, context.caller, context.at.timestamp())
     masks = compiled.masks if compiled else {}
     return Rights(facts, tenant, is_instance_owner(facts, context), masks, narrowing)
 
@@ -316,8 +390,8 @@ def is_instance_owner(facts: Facts, context: Context) -> bool:
     principal = facts.users.get(caller) or facts.service_accounts.get(caller)
     if principal is None or not principal.enabled or caller not in facts.owners:
         return False
-    token = caller_token(facts, context)
-    return token is None or token.narrowing is UNSET or token.narrowing.instance_owner
+    narrowing = caller_narrowing(facts, context)
+    return narrowing is UNSET or narrowing.instance_owner
 
 
 def is_unbounded_owner(facts: Facts, context: Context) -> bool:
@@ -327,10 +401,9 @@ def is_unbounded_owner(facts: Facts, context: Context) -> bool:
     """
     if not is_instance_owner(facts, context):
         return False
-    token = caller_token(facts, context)
-    if token is None or token.narrowing is UNSET:
+    narrowing = caller_narrowing(facts, context)
+    if narrowing is UNSET:
         return True
-    narrowing = token.narrowing
     members = (narrowing.permissions, narrowing.tenants, narrowing.namespaces, narrowing.resources)
     return all(member is UNSET for member in members)
 
@@ -339,16 +412,14 @@ def sees_tenant(facts: Facts, context: Context, tenant: TenantId) -> bool:
     """Tell whether there is such a tenant and the caller has access to it."""
     if not is_open(facts, tenant):
         return False
-    token = caller_token(facts, context)
-    if token is not None and not works_in(token, tenant):
+    if not leaves_tenant(caller_narrowing(facts, context), tenant):
         return False
     return is_instance_owner(facts, context) or tenant in facts.access.get(context.caller, ())
 
 
 def works_in(token: Token, tenant: TenantId) -> bool:
     """Tell whether the token's narrowing leaves anything in the tenant."""
-    narrowing = token.narrowing
-    return narrowing is UNSET or narrowing.tenants is UNSET or tenant in narrowing.tenants
+    return leaves_tenant(token.narrowing, tenant)
 
 
 def require_tenant(facts: Facts, context: Context, tenant: TenantId) -> None:
@@ -359,15 +430,4 @@ def require_tenant(facts: Facts, context: Context, tenant: TenantId) -> None:
 
 def is_narrowed(facts: Facts, context: Context) -> bool:
     """Tell whether the caller acts with a token that holds less than its owner."""
-    token = caller_token(facts, context)
-    return token is not None and token.narrowing is not UNSET
-
-
-def leaves(facts: Facts, context: Context, tenant: TenantId, pair: tuple[str, str]) -> bool:
-    """Tell whether the caller's token, if it used one, leaves this right in the whole tenant."""
-    token = caller_token(facts, context)
-    return (
-        token is None
-        or token.narrowing is UNSET
-        or narrowing_allows(token.narrowing, tenant, pair, (), None)
-    )
+    return caller_narrowing(facts, context) is not UNSET

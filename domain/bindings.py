@@ -6,10 +6,11 @@ to the second; nothing sweeps.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from domain import access, escalation, names, principals
 from domain.errors import ConflictError, Faults, FieldFault, InvalidError, NotFoundError
@@ -102,20 +103,22 @@ def _assign(
 ) -> tuple[principals.Event, ...]:
     """Judge every assignment; `paths` begin the fields that faults name."""
     faults = Faults()
-    for assignment, path in zip(assignments, paths, strict=True):
-        _judge_shape(assignment, context, faults, path)
+    judged = [
+        _judged(assignment, context, faults, path)
+        for assignment, path in zip(assignments, paths, strict=True)
+    ]
     faults.refuse("binding.invalid")
     events: list[principals.Event] = []
-    seen: set[tuple[SubjectId, RoleId, Scope]] = set()
+    seen: set[Assignment] = set()
     gained: set[SubjectId] = set()
-    new: dict[SubjectId, int] = {}
     rights = access.rights(state, context, tenant)
-    for assignment, path in zip(assignments, paths, strict=True):
+    for assignment, path in zip(judged, paths, strict=True):
         _require_known(state, tenant, assignment, context, path)
         escalation.require_may_give_role(
             rights, assignment.role, assignment.scope, "binding.escalation"
         )
-        same = (assignment.subject, assignment.role, assignment.scope)
+        # All but the ids: the same role for another time is another binding.
+        same = structs.replace(assignment, id="", default_binding="")
         if same in seen or _exists(state, tenant, assignment, context):
             raise ConflictError(
                 "binding.exists",
@@ -123,8 +126,6 @@ def _assign(
                 fields=(FieldFault(f"{path}roleId", "is bound already", "binding.exists"),),
             )
         seen.add(same)
-        new[assignment.subject] = new.get(assignment.subject, 0) + 1
-        principals.require_room_for_binding(state, assignment.subject, new[assignment.subject])
         principal = principals.as_principal(assignment.subject_type, assignment.subject)
         if principal is not None and principal not in gained:
             gained.add(principal)
@@ -143,10 +144,14 @@ def _assign(
                 expires_at=assignment.expires_at,
             )
         )
+    new = Counter(event.subject for event in events if isinstance(event, principals.BindingCreated))
+    for subject, count in new.items():
+        principals.require_room_for_binding(state, subject, count)
     return tuple(events)
 
 
-def _judge_shape(assignment: Assignment, context: Context, faults: Faults, path: str) -> None:
+def _judged(assignment: Assignment, context: Context, faults: Faults, path: str) -> Assignment:
+    """Answer the assignment with its span in UTC, noting what does not fit."""
     scope = assignment.scope
     if scope.namespace is not UNSET and scope.resource is not UNSET:
         raise InvalidError(
@@ -159,7 +164,10 @@ def _judge_shape(assignment: Assignment, context: Context, faults: Faults, path:
     if scope.resource is not UNSET:
         faults.check(f"{path}resource.type", names.identifier, scope.resource.type)
         faults.check(f"{path}resource.id", names.resource_id, scope.resource.id)
-    access.judge_span(assignment.not_before, assignment.expires_at, context.at, faults, path)
+    not_before, expires_at = access.judge_span(
+        assignment.not_before, assignment.expires_at, context.at, faults, path
+    )
+    return structs.replace(assignment, not_before=not_before, expires_at=expires_at)
 
 
 def _require_known(

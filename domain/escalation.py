@@ -20,13 +20,15 @@ from domain.access import (
     is_open,
     is_over,
     is_unbounded_owner,
+    leaves,
+    leaves_tenant,
     memberships_of,
     places,
     rights,
 )
 from domain.errors import ForbiddenError, Requirement
-from domain.permissions import ANY, granted
-from domain.scopes import WHOLE_TENANT_KEY, Scope, ancestors
+from domain.permissions import ANY, MANAGE_MEMBERS, granted
+from domain.scopes import WHOLE_TENANT, WHOLE_TENANT_KEY, Scope, ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,9 +37,13 @@ if TYPE_CHECKING:
     from domain.commands import Context
     from domain.ids import PrincipalId, RoleId, SubjectId, TenantId
     from domain.state import Facts
-    from domain.tokens import Token
 
 _MISSING_NAMED_MAX: Final = 20
+
+# MANAGE_MEMBERS in the words of generation 1 (kestra-iam 5.3).
+_MANAGE_MEMBERS_LEGACY: Final = tuple(
+    ("GROUP_MEMBERSHIP", action) for action in ("CREATE", "UPDATE", "DELETE")
+)
 
 
 def require_may_give(held: Rights, given: Iterable[tuple[str, str, Scope]], code: str) -> None:
@@ -76,6 +82,12 @@ def require_may_give_bindings(held: Rights, subject: SubjectId, at: datetime, co
     require_may_give(held, _given(held.facts, held.tenant, subject, at), code)
 
 
+def require_may_give_ownership(held: Rights, code: str) -> None:
+    """Refuse to make an owner of a group, who manages its members in every way, by less."""
+    if not all(held.holds(*pair, WHOLE_TENANT) for pair in _MANAGE_MEMBERS_LEGACY):
+        require_may_give(held, ((*MANAGE_MEMBERS, WHOLE_TENANT),), code)
+
+
 def _given(
     facts: Facts, tenant: TenantId, subject: SubjectId, at: datetime
 ) -> Iterator[tuple[str, str, Scope]]:
@@ -104,14 +116,15 @@ def require_may_give_all(
     if principal in facts.owners and owner_left:
         raise ForbiddenError(code, f"{principal} is an instance owner and you are not")
     for tenant in facts.access.get(principal, ()):
-        left = narrowing is UNSET or tenant in (narrowing.tenants or (tenant,))
-        if not left or not is_open(facts, tenant):
+        if not leaves_tenant(narrowing, tenant) or not is_open(facts, tenant):
             continue
         held = rights(facts, context, tenant)
         given = [*_given(facts, tenant, principal, context.at)]
         for membership in memberships_of(facts, principal):
             if membership.tenant == tenant and not is_over(membership.expires_at, context.at):
                 given.extend(_given(facts, tenant, membership.group, context.at))
+                if membership.level == "OWNER" and leaves(narrowing, tenant, MANAGE_MEMBERS):
+                    require_may_give_ownership(held, code)
         require_may_give(held, _left(given, narrowing), code)
 
 
@@ -176,44 +189,45 @@ def require_as_narrow(
     Raises ForbiddenError `token.escalation`.
     """
     token = caller_token(facts, context)
-    if token is not None and not _within(token, narrowing, allowed_addresses):
+    if token is None:
+        return
+    own, asked = set(token.allowed_addresses), set(allowed_addresses)
+    from_fewer = not own or (asked and asked <= own)
+    if not from_fewer or not _within(narrowing, token.narrowing):
         raise ForbiddenError(
             "token.escalation", "a narrowed token can only make tokens as narrow as itself"
         )
 
 
-def _within(
-    token: Token, narrowing: Narrowing | UnsetType, allowed_addresses: tuple[str, ...]
-) -> bool:
-    if token.allowed_addresses and not (
-        allowed_addresses and set(allowed_addresses) <= set(token.allowed_addresses)
-    ):
-        return False
-    own = token.narrowing
-    if own is UNSET:
+def _within(inner: Narrowing | UnsetType, outer: Narrowing | UnsetType) -> bool:
+    """Tell whether all that the inner narrowing leaves, the outer leaves too (kestra-iam 8)."""
+    if outer is UNSET:
         return True
-    if narrowing is UNSET or (narrowing.instance_owner and not own.instance_owner):
+    if inner is UNSET or (inner.instance_owner and not outer.instance_owner):
         return False
     return (
-        _subset(narrowing.tenants, own.tenants)
-        and _places_within(narrowing, own)
+        (outer.tenants is UNSET or lies_in_tenants(inner, outer.tenants))
+        and _places_within(inner, outer)
         and (
-            own.permissions is UNSET
+            outer.permissions is UNSET
             or (
-                narrowing.permissions is not UNSET
+                inner.permissions is not UNSET
                 and all(
-                    any(covers(wide, pair) for wide in granted(own.permissions))
-                    for pair in granted(narrowing.permissions)
+                    any(covers(wide, pair) for wide in granted(outer.permissions))
+                    for pair in granted(inner.permissions)
                 )
             )
         )
     )
 
 
-def _subset(
-    inner: tuple[TenantId, ...] | UnsetType, outer: tuple[TenantId, ...] | UnsetType
-) -> bool:
-    return outer is UNSET or (inner is not UNSET and set(inner) <= set(outer))
+def lies_in_tenants(narrowing: Narrowing | UnsetType, tenants: tuple[TenantId, ...]) -> bool:
+    """Tell whether a narrowing, if there is one, leaves nothing outside these tenants."""
+    return (
+        narrowing is not UNSET
+        and narrowing.tenants is not UNSET
+        and set(narrowing.tenants) <= set(tenants)
+    )
 
 
 def _places_within(inner: Narrowing, outer: Narrowing) -> bool:
@@ -221,10 +235,6 @@ def _places_within(inner: Narrowing, outer: Narrowing) -> bool:
         return True
     if inner.namespaces is UNSET and inner.resources is UNSET:
         return False
-    roots = () if outer.namespaces is UNSET else outer.namespaces
-    things = () if outer.resources is UNSET else outer.resources
-    inner_namespaces = () if inner.namespaces is UNSET else inner.namespaces
-    inner_resources = () if inner.resources is UNSET else inner.resources
-    return all(
-        not set(roots).isdisjoint(ancestors(namespace)) for namespace in inner_namespaces
-    ) and all(resource in things for resource in inner_resources)
+    roots, things = set(outer.namespaces or ()), set(outer.resources or ())
+    below = (roots.intersection(ancestors(namespace)) for namespace in inner.namespaces or ())
+    return all(below) and things.issuperset(inner.resources or ())

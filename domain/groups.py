@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, names, principals
-from domain.errors import ConflictError, Dependent, Faults, FieldFault, NotFoundError
+from domain import access, escalation, names, principals
+from domain.errors import ConflictError, Faults, FieldFault, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, TenantId
-from domain.permissions import Permission
+from domain.permissions import MANAGE_MEMBERS, Permission
 from domain.principals import Level
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def decide(
         case ChangeGroup():
             return _change_group(state, command)
         case DeleteGroup():
-            return _delete_group(state, command)
+            return _delete_group(state, command, context)
         case AddMember():
             return _add_member(state, command, context)
         case RemoveMember():
@@ -186,7 +186,7 @@ def owns(state: Facts, tenant: TenantId, group: GroupId, context: Context) -> bo
         and held.tenant == tenant
         and held.level == "OWNER"
         and (held.not_before is UNSET or context.at >= held.not_before)
-        and access.leaves(state, context, tenant, ("GROUP", "MANAGE_MEMBERS"))
+        and access.leaves(access.caller_narrowing(state, context), tenant, MANAGE_MEMBERS)
     )
 
 
@@ -243,15 +243,13 @@ def _change_group(state: Facts, command: ChangeGroup) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def _delete_group(state: Facts, command: DeleteGroup) -> tuple[Event | principals.Event, ...]:
+def _delete_group(
+    state: Facts, command: DeleteGroup, context: Context
+) -> tuple[Event | principals.Event, ...]:
     group = require(state, command.tenant, command.id)
     bindings = tuple(access.bindings_of(state, group.id))
     if command.if_unused and bindings:
-        raise ConflictError(
-            "group.in_use",
-            f"bindings name group {group.id}",
-            dependents=tuple(Dependent("BINDING", binding.id) for binding in bindings),
-        )
+        raise principals.in_use(state, context, group, bindings, "group.in_use")
     left = (
         principals.MemberRemoved(tenant=group.tenant, group=group.id, principal=principal)
         for principal in state.members.get(group.id, ())
@@ -264,7 +262,9 @@ def _add_member(state: Facts, command: AddMember, context: Context) -> tuple[pri
     require(state, command.tenant, command.group)
     principals.require_may_reach(state, context, command.tenant, command.principal)
     principals.require(state, command.principal)
-    access.require_span(command.not_before, command.expires_at, context.at, "membership.invalid")
+    not_before, expires_at = access.require_span(
+        command.not_before, command.expires_at, context.at, "membership.invalid"
+    )
     if principals.membership(state, command.group, command.principal, context.at) is not None:
         raise ConflictError(
             "group.already_member", f"{command.principal} is a member of {command.group}"
@@ -274,14 +274,24 @@ def _add_member(state: Facts, command: AddMember, context: Context) -> tuple[pri
         group=command.group,
         principal=command.principal,
         level=command.level,
-        not_before=command.not_before,
-        expires_at=command.expires_at,
+        not_before=not_before,
+        expires_at=expires_at,
     )
     principals.require_may_join(state, context, added)
+    _require_may_make(state, command, context)
     gained = principals.ensure_access(
         state, context, command.tenant, command.principal, command.default_binding
     )
     return (*gained, added)
+
+
+def _require_may_make(
+    state: Facts, command: AddMember | ChangeMembership, context: Context
+) -> None:
+    """Refuse an owner made by one who may do less with the group's members than an owner."""
+    if command.level == "OWNER" and not is_owners(state, command, context):
+        rights = access.rights(state, context, command.tenant)
+        escalation.require_may_give_ownership(rights, "group.escalation")
 
 
 def _require_member(
@@ -311,6 +321,7 @@ def _change_membership(
     held = _require_member(state, command, context)
     if held.level == command.level:
         return ()
+    _require_may_make(state, command, context)
     return (
         MembershipChanged(
             tenant=held.tenant, group=held.group, principal=held.principal, level=command.level
@@ -343,12 +354,13 @@ def _group_renamed(draft: Draft, event: GroupRenamed) -> None:
 
 
 def _membership_changed(draft: Draft, event: MembershipChanged) -> None:
-    for held in access.memberships_of(draft, event.principal):
-        if held.group == event.group:
-            changed = structs.replace(held, level=event.level, changed=draft.position)
-            draft.touched[event.principal] = draft.position
-            draft.link(draft.members, event.group, event.principal, changed)
-            draft.link(draft.memberships, event.principal, event.group, changed)
+    of_group = draft.members.get(event.group)
+    held = None if of_group is None else of_group.get(event.principal)
+    if held is not None:
+        changed = structs.replace(held, level=event.level, changed=draft.position)
+        draft.touched[event.principal] = draft.position
+        draft.link(draft.members, event.group, event.principal, changed)
+        draft.link(draft.memberships, event.principal, event.group, changed)
 
 
 def apply(draft: Draft, event: Event) -> None:

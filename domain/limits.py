@@ -16,6 +16,7 @@ PERMISSIONS_A_ROLE_MAX: Final = 2_000
 PERMISSIONS_A_TENANT_MAX: Final = 10_000
 TOKENS_AN_OWNER_MAX: Final = 100
 ADDRESSES_A_TOKEN_MAX: Final = 50
+PLACES_A_TOKEN_MAX: Final = 50
 # A hundred years, so that no instant in reach of the calendar's end is ever computed.
 TOKEN_AGE_SECONDS_MAX: Final = 36_500 * 86_400
 TOKEN_GRACE_SECONDS_MAX: Final = 7 * 86_400

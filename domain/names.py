@@ -29,6 +29,12 @@ _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\Z")
 # assigned, and the two separators that end a line: none of them is seen, all of them deceive.
 _DECEPTIVE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
+# Joiners, fillers and variation selectors: letters and marks by their category, but of no width.
+_NO_WIDTH = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+
 # Words that stand in a path where a tenant may stand (kestra-iam 2.1).
 RESERVED_TENANTS: Final = frozenset(
     """
@@ -86,6 +92,9 @@ def visible(text: str, *, characters_max: int) -> str:
         raise ValueError(msg)
     if any(unicodedata.category(character) in _DECEPTIVE for character in normal):
         msg = "must not contain control, format, private or unassigned characters"
+        raise ValueError(msg)
+    if _NO_WIDTH.search(normal):
+        msg = "must not contain characters of no width"
         raise ValueError(msg)
     return normal
 

@@ -91,6 +91,9 @@ ADMINISTRATION: Final = frozenset(
     }
 )
 
+# What the owners of a group may do in it without being given it by a role (kestra-iam 6.3).
+MANAGE_MEMBERS: Final = ("GROUP", "MANAGE_MEMBERS")
+
 # The one legacy verb that still stands for others when a question is judged (kestra-iam 5.3).
 _READ_GRANTS = ("READ", "VIEW", "LIST")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, assert_never
 from msgspec import UNSET, Struct, UnsetType
 
 from domain import access, escalation
-from domain.errors import ConflictError, ForbiddenError, NotFoundError
+from domain.errors import ConflictError, Dependent, ForbiddenError, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TenantId, TokenId, UserId
 from domain.limits import BINDINGS_A_SUBJECT_MAX, GROUPS_A_PRINCIPAL_MAX, MEMBERS_A_GROUP_MAX
 from domain.permissions import Permission
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from domain.commands import Context
+    from domain.groups import Group
+    from domain.roles import Role
     from domain.service_accounts import ServiceAccount
     from domain.state import Draft, Facts
     from domain.users import User
@@ -180,8 +182,8 @@ def gain_access(
 ) -> tuple[Event, ...]:
     """Give access to the tenant, and with it a user's default role, where the caller holds that.
 
-    Whether the caller may give access at all is judged before. `spare` is the id for the binding
-    of the default role. Raises ForbiddenError `tenant_access.escalation`.
+    Whether the caller may give access at all is judged before; `spare` is the default binding's
+    id. Raises ForbiddenError `tenant_access.escalation`, ConflictError `binding.too_many`.
     """
     tenant, principal = granted.tenant, granted.principal
     role = state.default_roles.get(tenant)
@@ -189,6 +191,7 @@ def gain_access(
         return (granted,)
     rights = access.rights(state, context, tenant)
     escalation.require_may_give_role(rights, role, WHOLE_TENANT, "tenant_access.escalation")
+    require_room_for_binding(state, principal)
     bound = BindingCreated(
         tenant=tenant, id=spare, subject_type="PRINCIPAL", subject=principal, role=role
     )
@@ -207,6 +210,7 @@ def ensure_access(
 
 
 _GIVES_ACCESS: Final = (Permission("USER", "CREATE"), Permission("TENANT_ACCESS", "CREATE"))
+_SEES_BINDINGS: Final = (Permission("BINDING", "VIEW"), Permission("BINDING", "LIST"))
 
 
 def require_may_reach(
@@ -329,6 +333,16 @@ def replace_groups(
 def unbind(binding: Binding) -> BindingDeleted:
     """End a binding."""
     return BindingDeleted(tenant=binding.tenant, id=binding.id)
+
+
+def in_use(
+    state: Facts, context: Context, named: Group | Role, bindings: tuple[Binding, ...], code: str
+) -> ConflictError:
+    """Answer the refusal to delete; only one who may see bindings is told which (security 2.12)."""
+    rights = access.rights(state, context, named.tenant)
+    seen = bindings if any(rights.passes(permission) for permission in _SEES_BINDINGS) else ()
+    dependents = tuple(Dependent("BINDING", binding.id) for binding in seen)
+    return ConflictError(code, f"bindings name {named.id}", dependents=dependents)
 
 
 def end_access(state: Facts, tenant: TenantId, principal: PrincipalId) -> tuple[Event, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, assert_never
 from msgspec import Struct
 
 from domain import access, escalation, names, permissions, principals
-from domain.errors import ConflictError, Dependent, Faults, NotFoundError
+from domain.errors import ConflictError, Faults, NotFoundError
 from domain.ids import RoleId, TenantId
 from domain.limits import PERMISSIONS_A_TENANT_MAX
 from domain.permissions import Permission, Permissions, granted
@@ -146,7 +146,7 @@ def decide(
         case ChangeRole():
             return _change_role(state, command, context)
         case DeleteRole():
-            return _delete_role(state, command)
+            return _delete_role(state, command, context)
         case _:
             assert_never(command)
 
@@ -222,18 +222,16 @@ def _change_role(state: Facts, command: ChangeRole, context: Context) -> tuple[E
     return tuple(events)
 
 
-def _delete_role(state: Facts, command: DeleteRole) -> tuple[Event | principals.Event, ...]:
+def _delete_role(
+    state: Facts, command: DeleteRole, context: Context
+) -> tuple[Event | principals.Event, ...]:
     role = require(state, command.tenant, command.id)
     if role.is_managed:
         raise ConflictError("role.managed", f"role {role.id} is managed and stays")
     named_by = state.bindings_to.get(role.id)
     bindings = () if named_by is None else tuple(named_by.values())
     if command.if_unused and bindings:
-        raise ConflictError(
-            "role.in_use",
-            f"bindings name role {role.id}",
-            dependents=tuple(Dependent("BINDING", binding.id) for binding in bindings),
-        )
+        raise principals.in_use(state, context, role, bindings, "role.in_use")
     unbound = (principals.unbind(binding) for binding in bindings)
     return (*unbound, RoleDeleted(tenant=role.tenant, id=role.id))
 

@@ -182,20 +182,19 @@ def _create_service_account(
     name = faults.check("name", names.label, command.name)
     description = faults.check("description", names.description, command.description)
     faults.refuse("service_account.invalid")
+    joined = _joined_at_birth(state, command, context)
     tenants = command.tenants if command.tenant is UNSET else (command.tenant,)
+    tenants = tuple(dict.fromkeys((*tenants, *(member.tenant for member in joined))))
     for tenant in tenants:
-        known = state.tenants.get(tenant)
-        if known is None or known.deleted:
+        if not access.is_open(state, tenant):
             raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
     owner: tuple[principals.Event, ...] = ()
     if command.instance_owner:
         if not access.is_unbounded_owner(state, context):
             raise ForbiddenError("privilege.denied", "only an instance owner makes another")
         owner = (principals.InstanceOwnerGranted(principal=command.id),)
-    joined = _joined_at_birth(state, command, context)
     granted = (
-        principals.TenantAccessGranted(tenant=tenant, principal=command.id)
-        for tenant in dict.fromkeys((*tenants, *(member.tenant for member in joined)))
+        principals.TenantAccessGranted(tenant=tenant, principal=command.id) for tenant in tenants
     )
     created = ServiceAccountCreated(id=command.id, name=name, description=description)
     return (created, *granted, *joined, *owner)

@@ -7,6 +7,7 @@ draft that is never appended is a what-if, an old state is the past.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, ValuesView
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, TypeVar, get_args, overload
 
@@ -36,8 +37,6 @@ from domain.tokens import Token
 from domain.users import User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from domain.events import Fact
 
 # The names under which others may have these maps: nobody else imports `immutables`.
@@ -53,8 +52,58 @@ V_co = TypeVar("V_co", covariant=True)
 # A key is promised for 24 hours; twice that is kept, by the log's own time (http-api 4).
 _RECORDED_FOR: Final = timedelta(hours=48)
 
+# Quicker to set a first value in than to make a map of it: a replay does so half a million times.
+_NOTHING: Final[Map[Any, Any]] = Map()
+
 # What State() holds before the first event.
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DeferredMap(Mapping[K, V]):
+    """A persistent map that is put together when something is first asked of it.
+
+    A state from a snapshot has hundreds of thousands of inner maps, and most are asked for late
+    or never. Two threads that ask first both put it together, alike: so there is no lock.
+    """
+
+    __slots__ = ("_entries", "_held")
+
+    def __init__(
+        self, entries: Callable[[Sequence[int]], Iterable[tuple[K, V]]], rows: Sequence[int]
+    ) -> None:
+        """Hold the rows by number; `entries` answers what they amount to, always the same."""
+        self._entries = entries
+        self._held: Map[K, V] | Sequence[int] = rows
+
+    def _map(self) -> Map[K, V]:
+        held = self._held
+        if not isinstance(held, Map):
+            held = self._held = Map(self._entries(held))
+        return held
+
+    def __getitem__(self, key: K, /) -> V:
+        return self._map()[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._map())
+
+    def __len__(self) -> int:
+        return len(self._map())
+
+    def values(self) -> ValuesView[V]:
+        """Answer the values, each without a call of ours."""
+        return ValuesView(self._map())
+
+    def set(self, key: K, value: V) -> Map[K, V]:
+        """Answer a map that has the value too."""
+        return self._map().set(key, value)
+
+    def delete(self, key: K) -> Map[K, V]:
+        """Answer a map that lacks the key."""
+        return self._map().delete(key)
+
+
+InnerMap = Map[K, V] | DeferredMap[K, V]
 
 
 class Recorded(Struct, frozen=True, gc=False):
@@ -141,20 +190,20 @@ class State(Struct, frozen=True, kw_only=True):
     users: Map[SubjectId, User] = Map()
     emails: Map[bytes, UserId] = Map()
     service_accounts: Map[SubjectId, ServiceAccount] = Map()
-    access: Map[SubjectId, Map[TenantId, datetime]] = Map()
+    access: Map[SubjectId, InnerMap[TenantId, datetime]] = Map()
     touched: Map[str, int] = Map()
     groups: Map[SubjectId, Group] = Map()
     group_names: Map[tuple[TenantId, str], GroupId] = Map()
-    members: Map[GroupId, Map[PrincipalId, Membership]] = Map()
-    memberships: Map[SubjectId, Map[GroupId, Membership]] = Map()
+    members: Map[GroupId, InnerMap[PrincipalId, Membership]] = Map()
+    memberships: Map[SubjectId, InnerMap[GroupId, Membership]] = Map()
     roles: Map[RoleId, Role] = Map()
     default_roles: Map[TenantId, RoleId] = Map()
     vocabulary: Map[TenantId, Map[tuple[str, str], int]] = Map()
     bindings: Map[BindingId, Binding] = Map()
-    bindings_of: Map[SubjectId, Map[BindingId, Binding]] = Map()
-    bindings_to: Map[RoleId, Map[BindingId, Binding]] = Map()
+    bindings_of: Map[SubjectId, InnerMap[BindingId, Binding]] = Map()
+    bindings_to: Map[RoleId, InnerMap[BindingId, Binding]] = Map()
     tokens: Map[str, Token] = Map()
-    tokens_of: Map[PrincipalId, Map[TokenId, None]] = Map()
+    tokens_of: Map[PrincipalId, InnerMap[TokenId, None]] = Map()
     digests: Map[bytes, TokenId] = Map()
     recorded: Map[CommandId, Recorded] = Map()
     recorded_order: Map[int, CommandId] = Map()
@@ -190,20 +239,20 @@ class Draft:
     users: MapMutation[SubjectId, User]
     emails: MapMutation[bytes, UserId]
     service_accounts: MapMutation[SubjectId, ServiceAccount]
-    access: MapMutation[SubjectId, Map[TenantId, datetime]]
+    access: MapMutation[SubjectId, InnerMap[TenantId, datetime]]
     touched: MapMutation[str, int]
     groups: MapMutation[SubjectId, Group]
     group_names: MapMutation[tuple[TenantId, str], GroupId]
-    members: MapMutation[GroupId, Map[PrincipalId, Membership]]
-    memberships: MapMutation[SubjectId, Map[GroupId, Membership]]
+    members: MapMutation[GroupId, InnerMap[PrincipalId, Membership]]
+    memberships: MapMutation[SubjectId, InnerMap[GroupId, Membership]]
     roles: MapMutation[RoleId, Role]
     default_roles: MapMutation[TenantId, RoleId]
     vocabulary: MapMutation[TenantId, Map[tuple[str, str], int]]
     bindings: MapMutation[BindingId, Binding]
-    bindings_of: MapMutation[SubjectId, Map[BindingId, Binding]]
-    bindings_to: MapMutation[RoleId, Map[BindingId, Binding]]
+    bindings_of: MapMutation[SubjectId, InnerMap[BindingId, Binding]]
+    bindings_to: MapMutation[RoleId, InnerMap[BindingId, Binding]]
     tokens: MapMutation[str, Token]
-    tokens_of: MapMutation[PrincipalId, Map[TokenId, None]]
+    tokens_of: MapMutation[PrincipalId, InnerMap[TokenId, None]]
     digests: MapMutation[bytes, TokenId]
     recorded: MapMutation[CommandId, Recorded]
     recorded_order: MapMutation[int, CommandId]
@@ -221,12 +270,12 @@ class Draft:
         scalars = {name: getattr(self, name) for name in SCALARS}
         return State(**scalars, **{name: getattr(self, name).finish() for name in TABLES})
 
-    def link(self, table: MapMutation[K, Map[T, V]], outer: K, inner: T, value: V) -> None:
+    def link(self, table: MapMutation[K, InnerMap[T, V]], outer: K, inner: T, value: V) -> None:
         """Set the value under both keys."""
-        held = table.get(outer)
-        table[outer] = Map({inner: value}) if held is None else held.set(inner, value)
+        held: InnerMap[T, V] = table.get(outer, _NOTHING)
+        table[outer] = held.set(inner, value)
 
-    def unlink(self, table: MapMutation[K, Map[T, V]], outer: K, inner: T) -> None:
+    def unlink(self, table: MapMutation[K, InnerMap[T, V]], outer: K, inner: T) -> None:
         """Take the value under both keys away, and the inner map with its last."""
         held = table.get(outer)
         if held is None or inner not in held:
@@ -343,4 +392,4 @@ def _canonical(value: object) -> bytes:
 
 
 def _is_map(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    return isinstance(value, Map)
+    return isinstance(value, Map | DeferredMap)

@@ -6,22 +6,16 @@ is right. Expiry, disabling, addresses and the owner's state are judged at every
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, names, permissions, principals
+from domain import access, escalation, names, principals
 from domain.access import Narrowing
-from domain.errors import ConflictError, Faults, NotFoundError
+from domain.errors import ConflictError, Faults, ForbiddenError, NotFoundError
 from domain.ids import PrincipalId, TenantId, TokenId
-from domain.limits import (
-    ADDRESSES_A_TOKEN_MAX,
-    TOKEN_AGE_SECONDS_MAX,
-    TOKEN_GRACE_SECONDS_MAX,
-    TOKENS_AN_OWNER_MAX,
-)
+from domain.limits import TOKEN_AGE_SECONDS_MAX, TOKEN_GRACE_SECONDS_MAX, TOKENS_AN_OWNER_MAX
 from domain.permissions import Permission
 from domain.principals import TokenRevoked
 
@@ -225,7 +219,7 @@ def _require_of(
 ) -> Token:
     """Answer the token if it is the owner's and, by a tenant route, works in that tenant.
 
-    Raises NotFoundError `token.unknown`, ConflictError `service_account.shared`.
+    Raises NotFoundError `token.unknown`, and as `_require_within`.
     """
     tenant = UNSET if isinstance(command, ExtendToken) else command.tenant
     _require_owner(state, command.owner, tenant)
@@ -236,22 +230,34 @@ def _require_of(
         or (tenant is not UNSET and not access.works_in(token, tenant))
     ):
         raise NotFoundError("token.unknown", f"no token {command.id}")
-    if tenant is not UNSET:
-        _require_within(state, context, token, tenant)
+    _require_within(state, context, token, tenant)
     return token
 
 
-def _require_within(state: Facts, context: Context, token: Token, tenant: TenantId) -> None:
-    """Leave a token that works in other tenants too to the instance owner (kestra-iam 5.6)."""
-    narrowing = token.narrowing
-    if narrowing is not UNSET and narrowing.tenants == (tenant,):
-        return
-    if principals.acts_elsewhere(state, token.owner) and not access.is_unbounded_owner(
-        state, context
+def _require_within(
+    state: Facts, context: Context, token: Token, tenant: TenantId | UnsetType
+) -> None:
+    """Leave to the instance owner a token that works in other tenants too (kestra-iam 5.6).
+
+    Other than that of the route; by the owner's own routes, other than those that the caller's
+    token is narrowed to: else whoever got it by a tenant route would reach beyond the tenant.
+    Raises ConflictError `service_account.shared`, ForbiddenError `token.escalation`.
+    """
+    own = access.caller_narrowing(state, context)
+    tenants = UNSET if own is UNSET else own.tenants
+    if tenant is not UNSET:
+        tenants = (tenant,)
+    if (
+        tenants is UNSET
+        or escalation.lies_in_tenants(token.narrowing, tenants)
+        or not principals.acts_elsewhere(state, token.owner)
+        or access.is_unbounded_owner(state, context)
     ):
-        raise ConflictError(
-            "service_account.shared", f"token {token.id} also works outside tenant {tenant}"
-        )
+        return
+    detail = f"token {token.id} also works outside tenant {', '.join(tenants)}"
+    if tenant is UNSET:
+        raise ForbiddenError("token.escalation", detail)
+    raise ConflictError("service_account.shared", detail)
 
 
 def _revoke_all_tokens(
@@ -261,8 +267,8 @@ def _revoke_all_tokens(
     held = [state.tokens[id_] for id_ in state.tokens_of.get(command.owner, ())]
     if command.tenant is not UNSET:
         held = [token for token in held if access.works_in(token, command.tenant)]
-        for token in held:
-            _require_within(state, context, token, command.tenant)
+    for token in held:
+        _require_within(state, context, token, command.tenant)
     return tuple(TokenRevoked(id=token.id) for token in held)
 
 
@@ -271,9 +277,9 @@ def _issue_token(state: Facts, command: IssueToken, context: Context) -> tuple[E
     faults = Faults()
     faults.check("name", names.label, command.name)
     faults.check("description", names.description, command.description)
-    _judge_addresses(command.allowed_addresses, faults)
+    access.judge_addresses(command.allowed_addresses, faults)
     if command.narrowing is not UNSET:
-        _judge_narrowing(state, context, command.narrowing, faults)
+        access.judge_narrowing(state, context, command.narrowing, faults)
     if command.max_age_seconds is not UNSET and not (
         0 < command.max_age_seconds <= TOKEN_AGE_SECONDS_MAX
     ):
@@ -305,39 +311,18 @@ def _issue_token(state: Facts, command: IssueToken, context: Context) -> tuple[E
 
 
 def _narrowed(state: Facts, command: IssueToken, context: Context) -> Narrowing | UnsetType:
-    """Keep a token that comes by a tenant route to that tenant (kestra-iam 5.6)."""
+    """Keep a token that comes by a tenant route to that tenant (kestra-iam 5.6).
+
+    Raises InvalidError `token.invalid` where it is asked to work in others only.
+    """
     if command.tenant is UNSET or access.is_unbounded_owner(state, context):
         return command.narrowing
+    if not access.leaves_tenant(command.narrowing, command.tenant):
+        faults = Faults()
+        faults.add("scope.tenants", f"must name tenant {command.tenant}", "invalid")
+        faults.refuse("token.invalid")
     asked = Narrowing() if command.narrowing is UNSET else command.narrowing
     return structs.replace(asked, tenants=(command.tenant,))
-
-
-def _judge_addresses(addresses: tuple[str, ...], faults: Faults) -> None:
-    if len(addresses) > ADDRESSES_A_TOKEN_MAX:
-        faults.add("allowedAddresses", f"must be at most {ADDRESSES_A_TOKEN_MAX}", "too_many")
-        return
-    for index, address in enumerate(addresses):
-        try:
-            # A zone behind a % names an interface and may hold anything: it is no address here.
-            ipaddress.ip_network(address.replace("%", " "))
-        except ValueError:
-            faults.add(f"allowedAddresses[{index}]", "must be an address or network", "invalid")
-
-
-def _judge_narrowing(state: Facts, context: Context, narrowing: Narrowing, faults: Faults) -> None:
-    if narrowing.permissions is not UNSET:
-        permissions.judge(narrowing.permissions, faults, "scope.permissions")
-    for namespace in narrowing.namespaces or ():
-        faults.check("scope.namespaces", names.namespace, namespace)
-    for resource in narrowing.resources or ():
-        faults.check("scope.resources.type", names.identifier, resource.type)
-        faults.check("scope.resources.id", names.resource_id, resource.id)
-    for tenant in narrowing.tenants or ():
-        if not access.sees_tenant(state, context, tenant):
-            faults.add("scope.tenants", "names an unknown tenant", "tenant.unknown")
-    lists = (narrowing.tenants, narrowing.namespaces, narrowing.resources)
-    if any(len(listed or ()) > ADDRESSES_A_TOKEN_MAX for listed in lists):
-        faults.add("scope", f"must list at most {ADDRESSES_A_TOKEN_MAX} of a kind", "too_many")
 
 
 def _rotate_token(state: Facts, command: RotateToken, context: Context) -> tuple[Event, ...]:

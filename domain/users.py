@@ -77,6 +77,10 @@ class RehashPassword(Struct, frozen=True, kw_only=True):
     password: Sealed
 
 
+class RemovePassword(Struct, frozen=True, kw_only=True):
+    id: UserId
+
+
 class DisableUser(Struct, frozen=True, kw_only=True):
     id: UserId
 
@@ -99,6 +103,7 @@ Command = (
     | ChangeOwnProfile
     | ChangeOwnPassword
     | RehashPassword
+    | RemovePassword
     | DisableUser
     | EnableUser
     | EndSessions
@@ -143,6 +148,11 @@ class PasswordRehashed(Struct, frozen=True, kw_only=True):
     password: Sealed
 
 
+class PasswordRemoved(Struct, frozen=True, kw_only=True):
+    topic: ClassVar[str] = "user.password_removed.v1"
+    id: UserId
+
+
 class UserRestricted(Struct, frozen=True, kw_only=True):
     topic: ClassVar[str] = "user.restricted.v1"
     id: UserId
@@ -179,6 +189,7 @@ Event = (
     | UserRenamed
     | PasswordSet
     | PasswordRehashed
+    | PasswordRemoved
     | UserRestricted
     | UserUnrestricted
     | UserDisabled
@@ -223,6 +234,8 @@ def decide(  # noqa: C901 - one branch for each command
             return (PasswordSet(id=require(state, command.id).id, password=command.password),)
         case RehashPassword():
             return _rehash_password(state, command)
+        case RemovePassword():
+            return _remove_password(state, command)
         case DisableUser():
             return _disable_user(state, command)
         case EnableUser():
@@ -286,9 +299,8 @@ def _create_user(
     tenants = (*command.tenants, *(state.groups[group].tenant for group in groups))
     events.extend(_gained(state, command, context, tenants))
     for group in groups:
-        added = principals.MemberAdded(
-            tenant=state.groups[group].tenant, group=group, principal=command.id
-        )
+        tenant = state.groups[group].tenant
+        added = principals.MemberAdded(tenant=tenant, group=group, principal=command.id)
         principals.require_may_join(state, context, added)
         events.append(added)
     if command.instance_owner:
@@ -312,8 +324,7 @@ def _gained(
     ]
     events: list[principals.Event] = []
     for tenant, spare in zip(missing, command.default_bindings[: len(missing)], strict=True):
-        known = state.tenants.get(tenant)
-        if known is None or known.deleted:
+        if not access.is_open(state, tenant):
             raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
         granted = principals.TenantAccessGranted(tenant=tenant, principal=command.id)
         events.extend(principals.gain_access(state, context, granted, spare, is_user=True))
@@ -382,9 +393,16 @@ def _changed_places(
 
 def _rehash_password(state: Facts, command: RehashPassword) -> tuple[Event, ...]:
     user = require(state, command.id)
+    has_none = user.password is UNSET
+    return () if has_none else (PasswordRehashed(id=user.id, password=command.password),)
+
+
+def _remove_password(state: Facts, command: RemovePassword) -> tuple[Event, ...]:
+    user = require(state, command.id)
     if user.password is UNSET:
-        return ()
-    return (PasswordRehashed(id=user.id, password=command.password),)
+        raise NotFoundError("user.auth_unknown", f"{user.id} has no password")
+    principals.require_other_owner(state, user.id)
+    return (PasswordRemoved(id=user.id),)
 
 
 def _disable_user(state: Facts, command: DisableUser) -> tuple[Event, ...]:
@@ -424,6 +442,8 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901, PLR0912 - one bran
             _replace(draft, event.id, password=event.password, sessions_from=draft.position)
         case PasswordRehashed():
             _replace(draft, event.id, password=event.password)
+        case PasswordRemoved():
+            _replace(draft, event.id, password=UNSET, sessions_from=draft.position)
         case UserRestricted():
             _replace(draft, event.id, restricted=True)
         case UserUnrestricted():
@@ -474,7 +494,7 @@ def _user_renamed(draft: Draft, event: UserRenamed) -> None:
         _replace(draft, event.id, last_name=event.last_name)
 
 
-def _replace(draft: Draft, id_: UserId, **values: Sealed | bytes | int | bool) -> None:
+def _replace(draft: Draft, id_: UserId, **values: Sealed | UnsetType | bytes | int | bool) -> None:
     user = draft.users.get(id_)
     if user is not None:
         draft.users[id_] = structs.replace(user, changed=draft.position, **values)

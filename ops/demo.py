@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
@@ -41,6 +43,8 @@ from ops.wiring import replay
 from ops.writer import Writer, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ops.settings import Settings
 
 OWNER_EMAIL: Final = "ada@example.com"
@@ -90,7 +94,8 @@ _BINDINGS: Final = (
     (6, "Developers", "deployer", "dev", 0),
     (7, "Developers", "operator", "staging", 0),
     (12, "On-call", "operator", "prod", 0),
-    (15, "ci-bot", "deployer", "staging", 0),
+    (15, "ci-bot", "deployer", "staging.billing", 0),
+    (16, "Alan", "deployer", "dev.sandbox", 0),
     (45, "ci-bot", "deployer", "prod.billing", 0),
     (50, "Security", "secrets-admin", "", 0),
     (50, "Security", "auditor", "", 0),
@@ -116,11 +121,12 @@ class _Story(SystemInputs):
     """A clock that the story sets; randomness is the system's."""
 
     def __init__(self, begins: datetime) -> None:
-        self.begins = begins
+        self.begins = self.instant = begins
         self.day(0)
 
-    def day(self, day: float) -> None:
-        self.instant = self.begins + timedelta(days=day, hours=9)
+    def day(self, day: int) -> None:
+        # Never back: the writer would put all that follows at one instant.
+        self.instant = max(self.instant, self.begins + timedelta(days=day, hours=9))
 
     def now(self) -> datetime:
         self.instant += timedelta(seconds=37)
@@ -204,24 +210,29 @@ def seed(settings: Settings, now: datetime, password: Secret, password_hash: Sec
 def _tell(teller: _Teller, now: datetime, password_hash: Secret) -> Secret:
     teller.story.day(1)
     _make_roles_and_groups(teller)
-    days = sorted(
-        [(day, "person", entry) for day, *entry in _PEOPLE]
-        + [(day, "program", entry) for day, *entry in _PROGRAMS]
-        + [(day, "binding", entry) for day, *entry in _BINDINGS]
-        + [(day, "month", [day]) for day in range(20, 360, 360 // _MONTHS)],
-        key=lambda step: (step[0], step[1]),
-    )
-    for day, kind, entry in days:
+    steps: list[tuple[int, Callable[[], None]]] = [
+        *(
+            (day, partial(_person, teller, first_name, last_name, groups, password_hash))
+            for day, first_name, last_name, groups in _PEOPLE
+        ),
+        *(
+            (day, partial(_program, teller, name, description, groups))
+            for day, name, description, groups in _PROGRAMS
+        ),
+        *(
+            (day, partial(_binding, teller, subject, role, namespace, days))
+            for day, subject, role, namespace, days in _BINDINGS
+        ),
+        *((day, partial(_month, teller, day)) for day in range(20, 360, 360 // _MONTHS)),
+        (305, partial(_tokens, teller)),
+        (321, partial(_departures, teller)),
+        (340, partial(_growth, teller)),
+    ]
+    for day, act in sorted(steps, key=itemgetter(0)):
         teller.story.day(day)
-        if kind == "person":
-            _person(teller, entry, password_hash)
-        elif kind == "program":
-            _program(teller, entry)
-        elif kind == "binding":
-            _binding(teller, entry)
-        else:
-            _month(teller, day)
-    return _recent(teller, now)
+        act()
+    teller.story.instant = now - timedelta(minutes=5)
+    return teller.token("Ada", "demo", TokenKind.USER, timedelta(days=1))
 
 
 def _make_roles_and_groups(teller: _Teller) -> None:
@@ -256,14 +267,18 @@ def _join(teller: _Teller, principal: str, groups: tuple[str, ...]) -> None:
         )
 
 
-def _person(teller: _Teller, entry: list[Any], password_hash: Secret) -> None:
-    first_name, last_name, groups = entry
+def _person(
+    teller: _Teller,
+    first_name: str,
+    last_name: str,
+    groups: tuple[str, ...],
+    password_hash: Secret,
+) -> None:
     teller.person(first_name, last_name, password_hash)
     _join(teller, first_name, groups)
 
 
-def _program(teller: _Teller, entry: list[Any]) -> None:
-    name, description, groups = entry
+def _program(teller: _Teller, name: str, description: str, groups: tuple[str, ...]) -> None:
     teller.ids[name] = teller.story.id()
     teller.give(
         CreateServiceAccount(
@@ -276,8 +291,7 @@ def _program(teller: _Teller, entry: list[Any]) -> None:
     _join(teller, name, groups)
 
 
-def _binding(teller: _Teller, entry: list[Any]) -> None:
-    subject, role, namespace, days = entry
+def _binding(teller: _Teller, subject: str, role: str, namespace: str, days: int) -> None:
     id_ = BindingId(teller.story.id())
     teller.ids[f"{subject}/{role}@{namespace}"] = id_
     ends = UNSET if not days else teller.story.instant + timedelta(days=days)
@@ -311,15 +325,17 @@ def _month(teller: _Teller, day: int) -> None:
         )
 
 
-def _recent(teller: _Teller, now: datetime) -> Secret:
-    """The last weeks: tokens in every condition, one person who left, a role grown."""
+def _tokens(teller: _Teller) -> None:
+    """Tokens in every condition: one works, one has expired, one is never used, one is old."""
     service = TokenKind.SERVICE_ACCOUNT
-    teller.story.day(305)
     teller.token("ci-bot", "deploy", service)
     teller.token("migration-2025", "once", service, timedelta(days=14))
     teller.token("status-page", "never-used", service, timedelta(days=365))
     teller.token("nightly-load", "old", service)
-    teller.story.day(320)
+
+
+def _departures(teller: _Teller) -> None:
+    """One person leaves; a token and a binding that nobody needs any more are taken away."""
     teller.give(
         DisableToken(
             owner=ServiceAccountId(teller.ids["nightly-load"]),
@@ -330,7 +346,10 @@ def _recent(teller: _Teller, now: datetime) -> Secret:
     teller.give(
         DeleteBinding(tenant=MAIN, id=BindingId(teller.ids["status-page/operator@prod.orders"]))
     )
-    teller.story.day(340)
+
+
+def _growth(teller: _Teller) -> None:
+    """A role grows."""
     grown = {**_ROLES["operator"], "TRIGGER": ["VIEW", "LIST", "DISABLE", "ENABLE"]}
     teller.give(
         ChangeRole(
@@ -342,5 +361,3 @@ def _recent(teller: _Teller, now: datetime) -> Secret:
             is_default=False,
         )
     )
-    teller.story.instant = now - timedelta(minutes=5)
-    return teller.token("Ada", "demo", TokenKind.USER, timedelta(days=1))

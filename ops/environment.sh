@@ -27,9 +27,12 @@ prepare() {
     return
   fi
   echo "installing ops/$1 into .venv, which is done again only when it changes" >&2
-  if [[ ! -x "$environment/bin/python" ]]; then
+  # One whose making was interrupted has no pip, and in one that was moved the programs name
+  # another place: both are made anew.
+  if ! { grep -qF -- "$environment" "$environment/pyvenv.cfg" &&
+    "$environment/bin/python" -m pip --version; } >/dev/null 2>&1; then
     python="$(_python)"
-    "$python" -m venv "$environment"
+    "$python" -m venv --clear "$environment"
   fi
   local -a install=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check)
   [[ "$EUID" -ne 0 ]] || install+=(--root-user-action=ignore)

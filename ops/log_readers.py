@@ -58,6 +58,11 @@ def sqlite_fault(error: BaseException | None) -> StoreError:
     return SQLITE_FAULTS.get(code & 0xFF, StoreBrokenError)(f"SQLite answered {code}")
 
 
+def _beheaded() -> StoreError:
+    """Return the fault of a log whose beginning was taken away: it is no empty store."""
+    return StoreBrokenError("position 1 is missing, though there are events after it")
+
+
 class SQLiteReader:
     """Reads the log's file on a read-only connection of its own; for one thread at a time.
 
@@ -103,6 +108,8 @@ class SQLiteReader:
 
     def _first_log_id(self) -> str | None:
         rows = self._rows("SELECT originator_id FROM stored_events WHERE originator_version = 1")
+        if not rows and self._rows("SELECT 1 FROM stored_events LIMIT 1"):
+            raise _beheaded()
         return str(UUID(hex=rows[0][0])) if rows else None
 
     def is_taken(self, position: int) -> bool:
@@ -207,6 +214,8 @@ class PostgresReader:
         rows = self._rows(
             "SELECT originator_id FROM public.stored_events WHERE originator_version = 1",
         )
+        if not rows and self._rows("SELECT 1 FROM public.stored_events LIMIT 1"):
+            raise _beheaded()
         return str(rows[0][0]) if rows else None
 
     def is_taken(self, position: int) -> bool:

@@ -11,11 +11,11 @@ import logging
 import re
 import sys
 import unicodedata
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+import msgspec
 
 from domain.sealed import REDACTED
 from domain.token_text import redact
@@ -55,6 +55,12 @@ SECRET_FIELDS: Final = frozenset(
 )
 # Control, format (bidirectional marks, zero width), surrogates, and what ends a line.
 _ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# What the library and we put into every record; everything else in it was given as `extra`.
+_EVERY: Final = frozenset(vars(logging.makeLogRecord({}))).union(
+    ("message", "asctime", "taskName", "timestamp", "level", "event")
+)
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def configure(*, level: str = "INFO", readable: bool = False, stream: TextIO | None = None) -> None:
@@ -62,59 +68,67 @@ def configure(*, level: str = "INFO", readable: bool = False, stream: TextIO | N
 
     `readable` is for `dev`; it escapes and redacts alike. A second call replaces the first.
     """
-    ours: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        _lines_of_trace,
-        guard,
-    ]
-    render: Processor = (
-        structlog.dev.ConsoleRenderer(colors=False)
-        if readable
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
     handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=ours,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
-        )
-    )
+    handler.setFormatter(_Readable() if readable else _Json())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     # A record that cannot be put into its form is dropped; the library would print it as it is.
     logging.raiseExceptions = False
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *ours,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
+    # Nobody reads which thread or process it was, and each request would pay for finding out.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-def guard(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """Make a record safe to be written, whatever its fields hold; it comes last before the form."""
-    kept = {name: value for name, value in record.items() if name in {"_record", "_from_structlog"}}
-    request_id = record.get("request_id")
+class _Json(logging.Formatter):
+    """One line of JSON a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Answer the line, without its end."""
+        return _encode(_fields(self, record)).decode()
+
+
+class _Readable(logging.Formatter):
+    """One line of text a record, with the trace beneath it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Answer the lines, without the last one's end."""
+        fields = _fields(self, record)
+        first = "{} [{}] {}".format(*(fields.pop(name) for name in ("timestamp", "level", "event")))
+        trace = fields.pop("exception", [])
+        return "\n    ".join(
+            [" ".join([first, *(f"{name}={value}" for name, value in fields.items())]), *trace]
+        )
+
+
+def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
+    """Answer what is written of a record, safe whatever its fields hold."""
+    given = {name: value for name, value in vars(record).items() if name not in _EVERY}
+    fields: dict[str, object] = {"event": record.getMessage(), **given}
+    request_id = fields.get("request_id")
     if isinstance(request_id, str):
-        record["request_id"] = request_id[:REQUEST_ID_CHARACTERS_MAX]
-    fields = {name: value for name, value in record.items() if name not in kept}
-    return {**cast("dict[str, Any]", _safe(fields, DEPTH_MAX)), **kept}
+        fields["request_id"] = request_id[:REQUEST_ID_CHARACTERS_MAX]
+    if record.exc_info:
+        # Line by line, because a field is too short for a trace; its end says what happened.
+        trace = formatter.formatException(record.exc_info)
+        fields["exception"] = trace.splitlines()[-TRACE_LINES_MAX:]
+    written = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+    return {
+        "timestamp": written.replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        **_safe_members(fields, DEPTH_MAX),
+    }
 
 
-@lru_cache(maxsize=256)
 def is_secret(name: str) -> bool:
     """Whether the value of a field with this name is never written."""
     return name.lower().replace("-", "").replace("_", "") in SECRET_FIELDS
+
+
+@lru_cache(maxsize=256)
+def _spelled(name: str) -> tuple[str, bool]:
+    """Answer how a field's name is written, and whether its value is not."""
+    return escape(name), is_secret(name)
 
 
 def escape(text: str) -> str:
@@ -141,25 +155,24 @@ def escape(text: str) -> str:
     return encoded[: FIELD_BYTES_MAX - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
-def _lines_of_trace(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    # Line by line, because a field is too short for a trace; its end says what happened.
-    trace = record.get("exception")
-    if isinstance(trace, str):
-        record["exception"] = trace.splitlines()[-TRACE_LINES_MAX:]
-    return record
+def _safe_members(members: dict[Any, Any], depth: int) -> dict[str, Any]:
+    safe: dict[str, Any] = {}
+    for name, member in list(members.items())[:FIELDS_MAX]:
+        spelled, secret = _spelled(str(name))
+        safe[spelled] = REDACTED if secret else _safe(member, depth - 1)
+    return safe
 
 
 def _safe(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return escape(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
         # JSON has neither infinity nor, for its readers, numbers of any length.
         return value if -_NUMBER_MAX < value < _NUMBER_MAX else "a number out of range"
     if isinstance(value, dict) and depth:
-        return {
-            escape(str(name)): REDACTED if is_secret(str(name)) else _safe(member, depth - 1)
-            for name, member in list(value.items())[:FIELDS_MAX]
-        }
+        return _safe_members(value, depth)
     if isinstance(value, list | tuple | set | frozenset) and depth:
         return [_safe(member, depth - 1) for member in list(value)[:FIELDS_MAX]]
-    return escape(value if isinstance(value, str) else str(value))
+    return escape(str(value))

@@ -1,18 +1,20 @@
 """In which tables is a state written down, so that reading it again takes a moment?
 
 The large tables stand by column, and a text in them by its number: so each text is stored,
-decoded, hashed and kept in memory once. What is an index of something else is built anew.
+decoded, hashed and kept in memory once. What is an index of something else is built anew. Inner
+maps, which are most of a state, are put together when they are first asked for anything.
 """
 
 from __future__ import annotations
 
+from array import array
 from datetime import datetime
+from itertools import accumulate, chain, islice, repeat
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
     TypedDict,
-    TypeVar,
     get_args,
     get_origin,
     get_type_hints,
@@ -26,73 +28,87 @@ from domain.principals import Binding, Membership
 from domain.roles import Role
 from domain.scopes import Scope
 from domain.service_accounts import ServiceAccount
-from domain.state import PersistentMap, PersistentMapMutation, State
+from domain.state import DeferredMap, InnerMap, PersistentMap, State
 from domain.tokens import Token
 from domain.users import User
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-K = TypeVar("K")
-V = TypeVar("V")
-T = TypeVar("T")
+    from collections.abc import Callable, Iterable, Sequence
 
 Texts = dict[str, int]
 
+# Columns of whole numbers are the bytes of arrays, which are read at once and not one by one:
+# numbers of texts, scopes and rows in the first type, positions and ordinals in the second.
+NUMBER: Final = "I"
+POSITION: Final = "Q"
+
+
+class _Index(Struct, array_like=True, kw_only=True):
+    """Which rows belong to each key, by its number; no `row` where they stand in this order."""
+
+    key: bytes
+    count: bytes
+    row: bytes
+
 
 class _Memberships(Struct, array_like=True, kw_only=True):
-    """The memberships by column, those of one principal together; texts by their number."""
+    """The memberships by column; texts by their number."""
 
-    tenant: list[int]
-    group: list[int]
-    principal: list[int]
-    level: list[int]
+    tenant: bytes
+    group: bytes
+    principal: bytes
+    level: bytes
     not_before: list[datetime | None]
     expires_at: list[datetime | None]
-    ordinal: list[int]
-    changed: list[int]
+    ordinal: bytes
+    changed: bytes
+    of_principal: _Index
+    of_group: _Index
 
 
 class _Bindings(Struct, array_like=True, kw_only=True):
     """The bindings by column; texts and scopes by their number."""
 
     scopes: list[Scope]
-    id: list[int]
-    tenant: list[int]
-    subject_type: list[int]
-    subject: list[int]
-    role: list[int]
-    scope: list[int]
+    id: bytes
+    tenant: bytes
+    subject_type: bytes
+    subject: bytes
+    role: bytes
+    scope: bytes
     not_before: list[datetime | None]
     expires_at: list[datetime | None]
     created: list[datetime]
-    changed: list[int]
+    changed: bytes
+    of_subject: _Index
+    to_role: _Index
 
 
 class _ServiceAccounts(Struct, array_like=True, kw_only=True):
     """The service accounts by column; ids by their number."""
 
-    id: list[int]
+    id: bytes
     name: list[str]
     description: list[str]
     enabled: list[bool]
     created: list[datetime]
-    changed: list[int]
+    changed: bytes
 
 
 class _Access(Struct, array_like=True, kw_only=True):
-    """Who has access to which tenant, by column; ids by their number."""
+    """Who has access to how many and which tenants, by column; ids by their number."""
 
-    principal: list[int]
-    tenant: list[int]
+    principal: bytes
+    count: bytes
+    tenant: bytes
     granted: list[datetime]
 
 
 class _Touched(Struct, array_like=True, kw_only=True):
     """Which object was touched where, by column; ids by their number."""
 
-    id: list[int]
-    position: list[int]
+    id: bytes
+    position: bytes
 
 
 class PackedState(Struct, array_like=True, kw_only=True):
@@ -121,31 +137,27 @@ _HINTS: Final[dict[str, Any]] = get_type_hints(State)
 
 def pack(state: State) -> PackedState:
     texts: Texts = {}
-    memberships = [one for held in state.memberships.values() for one in held.values()]
-    access = [
-        (principal, tenant, granted)
-        for principal, tenants in state.access.items()
-        for tenant, granted in tenants.items()
-    ]
     accounts = list(state.service_accounts.values())
+    access = list(state.access.values())
     return PackedState(
-        memberships=_pack_memberships(memberships, texts),
-        bindings=_pack_bindings(list(state.bindings.values()), texts),
+        memberships=_pack_memberships(state, texts),
+        bindings=_pack_bindings(state, texts),
         service_accounts=_ServiceAccounts(
             id=_numbers((one.id for one in accounts), texts),
             name=[one.name for one in accounts],
             description=[one.description for one in accounts],
             enabled=[one.enabled for one in accounts],
             created=[one.created for one in accounts],
-            changed=[one.changed for one in accounts],
+            changed=_positions(one.changed for one in accounts),
         ),
         access=_Access(
-            principal=_numbers((principal for principal, _, _ in access), texts),
-            tenant=_numbers((tenant for _, tenant, _ in access), texts),
-            granted=[granted for _, _, granted in access],
+            principal=_numbers(state.access.keys(), texts),
+            count=array(NUMBER, map(len, access)).tobytes(),
+            tenant=_numbers(chain.from_iterable(access), texts),
+            granted=[granted for tenants in access for granted in tenants.values()],
         ),
         touched=_Touched(
-            id=_numbers(state.touched.keys(), texts), position=list(state.touched.values())
+            id=_numbers(state.touched.keys(), texts), position=_positions(state.touched.values())
         ),
         others={
             name: Raw(msgspec.msgpack.encode(_plain_value(name, getattr(state, name))))
@@ -156,15 +168,34 @@ def pack(state: State) -> PackedState:
     )
 
 
-def _numbers(values: Iterable[str], texts: Texts) -> list[int]:
-    return [texts.setdefault(value, len(texts)) for value in values]
+def _numbers(values: Iterable[str], texts: Texts) -> bytes:
+    return array(NUMBER, [texts.setdefault(value, len(texts)) for value in values]).tobytes()
+
+
+def _positions(values: Iterable[int]) -> bytes:
+    return array(POSITION, values).tobytes()
 
 
 def _instants(values: Iterable[datetime | UnsetType]) -> list[datetime | None]:
     return [None if value is UNSET else value for value in values]
 
 
-def _pack_memberships(rows: list[Membership], texts: Texts) -> _Memberships:
+def _index(keys: Iterable[str], texts: Texts) -> _Index:
+    """Answer the rows of each key, given the key of each row."""
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    order = list(chain.from_iterable(rows.values()))
+    in_this_order = order == list(range(len(order)))
+    return _Index(
+        key=_numbers(rows, texts),
+        count=array(NUMBER, map(len, rows.values())).tobytes(),
+        row=b"" if in_this_order else array(NUMBER, order).tobytes(),
+    )
+
+
+def _pack_memberships(state: State, texts: Texts) -> _Memberships:
+    rows = [one for held in state.memberships.values() for one in held.values()]
     return _Memberships(
         tenant=_numbers((row.tenant for row in rows), texts),
         group=_numbers((row.group for row in rows), texts),
@@ -172,15 +203,18 @@ def _pack_memberships(rows: list[Membership], texts: Texts) -> _Memberships:
         level=_numbers((row.level for row in rows), texts),
         not_before=_instants(row.not_before for row in rows),
         expires_at=_instants(row.expires_at for row in rows),
-        ordinal=[row.ordinal for row in rows],
-        changed=[row.changed for row in rows],
+        ordinal=_positions(row.ordinal for row in rows),
+        changed=_positions(row.changed for row in rows),
+        of_principal=_index((row.principal for row in rows), texts),
+        of_group=_index((row.group for row in rows), texts),
     )
 
 
-def _pack_bindings(rows: list[Binding], texts: Texts) -> _Bindings:
+def _pack_bindings(state: State, texts: Texts) -> _Bindings:
+    rows = sorted(state.bindings.values(), key=lambda row: row.subject)
     scopes: dict[Scope, int] = {}
     return _Bindings(
-        scope=[scopes.setdefault(row.scope, len(scopes)) for row in rows],
+        scope=array(NUMBER, [scopes.setdefault(row.scope, len(scopes)) for row in rows]).tobytes(),
         scopes=list(scopes),
         id=_numbers((row.id for row in rows), texts),
         tenant=_numbers((row.tenant for row in rows), texts),
@@ -190,7 +224,9 @@ def _pack_bindings(rows: list[Binding], texts: Texts) -> _Bindings:
         not_before=_instants(row.not_before for row in rows),
         expires_at=_instants(row.expires_at for row in rows),
         created=[row.created for row in rows],
-        changed=[row.changed for row in rows],
+        changed=_positions(row.changed for row in rows),
+        of_subject=_index((row.subject for row in rows), texts),
+        to_role=_index((row.role for row in rows), texts),
     )
 
 
@@ -258,21 +294,21 @@ def unpack(body: PackedState) -> State:
         rows = _ROWS.get(name)
         values[name] = _persistent(decoded) if rows is None else _objects(rows, decoded)
     texts = body.texts
-    memberships, members = _unpack_memberships(body.memberships, texts)
     tokens: PersistentMap[str, Token] = values["tokens"]
     tokens_of: dict[PrincipalId, dict[TokenId, None]] = {}
     for token in tokens.values():
         tokens_of.setdefault(token.owner, {})[token.id] = None
+    memberships = MembershipRows(body.memberships, texts)
     return State(
         **values,
         **_unpack_bindings(body.bindings, texts),
         service_accounts=_unpack_service_accounts(body.service_accounts, texts),
         access=_unpack_access(body.access, texts),
         touched=PersistentMap(
-            zip(map(texts.__getitem__, body.touched.id), body.touched.position, strict=True)
+            zip(_texts(texts, body.touched.id), array(POSITION, body.touched.position), strict=True)
         ),
-        memberships=memberships,
-        members=members,
+        memberships=_inner_maps(body.memberships.of_principal, texts, memberships.by_group),
+        members=_inner_maps(body.memberships.of_group, texts, memberships.by_principal),
         tokens_of=_persistent(tokens_of),
     )
 
@@ -301,104 +337,120 @@ def _objects(struct: type[Struct], rows: list[tuple[Any, ...]]) -> PersistentMap
 # These loops are most of a start: no call and no look-up more than they need.
 
 
-def _unpack_memberships(
-    columns: _Memberships, texts: list[Any]
-) -> tuple[
-    PersistentMap[SubjectId, PersistentMap[GroupId, Membership]],
-    PersistentMap[GroupId, PersistentMap[PrincipalId, Membership]],
-]:
-    """Answer the memberships by principal, and by group."""
-    memberships: dict[SubjectId, PersistentMap[GroupId, Membership]] = {}
-    members: dict[GroupId, PersistentMapMutation[PrincipalId, Membership]] = {}
-    nobody: PersistentMap[PrincipalId, Membership] = PersistentMap()
-    held: dict[GroupId, Membership] = {}
-    holder = None
-    for tenant, in_group, of_principal, level, not_before, expires_at, ordinal, changed in zip(
-        columns.tenant,
-        columns.group,
-        columns.principal,
-        columns.level,
-        columns.not_before,
-        columns.expires_at,
-        columns.ordinal,
-        columns.changed,
-        strict=True,
-    ):
-        group, principal = texts[in_group], texts[of_principal]
-        one = Membership(
-            tenant=texts[tenant],
-            group=group,
-            principal=principal,
-            level=texts[level],
-            not_before=UNSET if not_before is None else not_before,
-            expires_at=UNSET if expires_at is None else expires_at,
-            ordinal=ordinal,
-            changed=changed,
+def _texts(texts: list[Any], numbers: bytes) -> Iterable[Any]:
+    return map(texts.__getitem__, array(NUMBER, numbers))
+
+
+def _inner_maps(
+    index: _Index,
+    texts: list[Any],
+    entries: Callable[[Sequence[int]], Iterable[tuple[Any, Any]]],
+) -> PersistentMap[Any, InnerMap[Any, Any]]:
+    """Answer for each key the map of its rows, which `entries` makes when it is asked for."""
+    ends = list(accumulate(array(NUMBER, index.count)))
+    ranges = map(range, chain((0,), ends), ends)
+    order = array(NUMBER, index.row)
+    rows: Iterable[Sequence[int]] = (
+        (order[each.start : each.stop] for each in ranges) if order else ranges
+    )
+    deferred = map(DeferredMap, repeat(entries), rows)
+    return PersistentMap(zip(_texts(texts, index.key), deferred, strict=True))
+
+
+class MembershipRows:
+    """The memberships, of which each is made when it is first asked for, and then kept."""
+
+    def __init__(self, columns: _Memberships, texts: list[Any]) -> None:
+        self._texts = texts
+        self._columns = (
+            array(NUMBER, columns.tenant),
+            array(NUMBER, columns.group),
+            array(NUMBER, columns.principal),
+            array(NUMBER, columns.level),
+            columns.not_before,
+            columns.expires_at,
+            array(POSITION, columns.ordinal),
+            array(POSITION, columns.changed),
         )
-        if principal is not holder:
-            if holder is not None:
-                memberships[holder] = PersistentMap(held)
-            holder = principal
-            held = {}
-        held[group] = one
-        inside = members.get(group)
-        if inside is None:
-            inside = members[group] = nobody.mutate()
-        inside[principal] = one
-    if holder is not None:
-        memberships[holder] = PersistentMap(held)
-    return PersistentMap(memberships), _finished(members)
+        self._made: list[Membership | None] = [None] * len(columns.not_before)
+
+    def by_group(self, rows: Sequence[int]) -> list[tuple[GroupId, Membership]]:
+        return [(one.group, one) for one in map(self._row, rows)]
+
+    def by_principal(self, rows: Sequence[int]) -> list[tuple[PrincipalId, Membership]]:
+        return [(one.principal, one) for one in map(self._row, rows)]
+
+    def _row(self, row: int) -> Membership:
+        """Answer the one object that principal and group share, unless two threads ask at once.
+
+        Then there are two, alike.
+        """
+        made = self._made[row]
+        if made is None:
+            texts = self._texts
+            tenant, group, principal, level, not_before, expires_at, ordinal, changed = (
+                self._columns
+            )
+            made = self._made[row] = Membership(
+                tenant=texts[tenant[row]],
+                group=texts[group[row]],
+                principal=texts[principal[row]],
+                level=texts[level[row]],
+                not_before=_unset(not_before[row]),
+                expires_at=_unset(expires_at[row]),
+                ordinal=ordinal[row],
+                changed=changed[row],
+            )
+        return made
+
+
+def _unset(instant: datetime | None) -> datetime | UnsetType:
+    return UNSET if instant is None else instant
 
 
 class _BindingTables(TypedDict):
     bindings: PersistentMap[BindingId, Binding]
-    bindings_of: PersistentMap[SubjectId, PersistentMap[BindingId, Binding]]
-    bindings_to: PersistentMap[RoleId, PersistentMap[BindingId, Binding]]
+    bindings_of: PersistentMap[SubjectId, InnerMap[BindingId, Binding]]
+    bindings_to: PersistentMap[RoleId, InnerMap[BindingId, Binding]]
 
 
 def _unpack_bindings(columns: _Bindings, texts: list[Any]) -> _BindingTables:
     """Answer the bindings by id, by subject, and by role."""
-    scopes = columns.scopes
-    nothing: PersistentMap[BindingId, Binding] = PersistentMap()
-    bindings: dict[BindingId, Binding] = {}
-    of_subject: dict[SubjectId, PersistentMapMutation[BindingId, Binding]] = {}
-    to_role: dict[RoleId, PersistentMapMutation[BindingId, Binding]] = {}
-    for row in zip(
-        columns.id,
-        columns.tenant,
-        columns.subject_type,
-        columns.subject,
-        columns.role,
-        columns.scope,
-        columns.not_before,
-        columns.expires_at,
-        columns.created,
-        columns.changed,
-        strict=True,
-    ):
-        id_, subject, role = texts[row[0]], texts[row[3]], texts[row[4]]
-        one = Binding(
+    rows = [
+        Binding(
             id=id_,
-            tenant=texts[row[1]],
-            subject_type=texts[row[2]],
+            tenant=tenant,
+            subject_type=subject_type,
             subject=subject,
             role=role,
-            scope=scopes[row[5]],
-            not_before=UNSET if row[6] is None else row[6],
-            expires_at=UNSET if row[7] is None else row[7],
-            created=row[8],
-            changed=row[9],
+            scope=scope,
+            not_before=UNSET if begin is None else begin,
+            expires_at=UNSET if end is None else end,
+            created=created,
+            changed=changed,
         )
-        bindings[id_] = one
-        for index, key in ((of_subject, subject), (to_role, role)):
-            held = index.get(key)
-            if held is None:
-                held = index[key] = nothing.mutate()
-            held[id_] = one
+        for id_, tenant, subject_type, subject, role, scope, begin, end, created, changed in zip(
+            _texts(texts, columns.id),
+            _texts(texts, columns.tenant),
+            _texts(texts, columns.subject_type),
+            _texts(texts, columns.subject),
+            _texts(texts, columns.role),
+            map(columns.scopes.__getitem__, array(NUMBER, columns.scope)),
+            columns.not_before,
+            columns.expires_at,
+            columns.created,
+            array(POSITION, columns.changed),
+            strict=True,
+        )
+    ]
+
+    def by_id(numbers: Sequence[int]) -> list[tuple[BindingId, Binding]]:
+        return [(one.id, one) for one in map(rows.__getitem__, numbers)]
+
     return {
-        "bindings": PersistentMap(bindings),
-        "bindings_of": _finished(of_subject),
-        "bindings_to": _finished(to_role),
+        "bindings": PersistentMap(zip(_texts(texts, columns.id), rows, strict=True)),
+        "bindings_of": _inner_maps(columns.of_subject, texts, by_id),
+        "bindings_to": _inner_maps(columns.to_role, texts, by_id),
     }
 
 
@@ -406,42 +458,38 @@ def _unpack_service_accounts(
     columns: _ServiceAccounts, texts: list[Any]
 ) -> PersistentMap[SubjectId, ServiceAccount]:
     return PersistentMap(
-        {
-            id_: ServiceAccount(
+        (
+            id_,
+            ServiceAccount(
                 id=id_,
                 name=name,
                 description=description,
                 enabled=enabled,
                 created=created,
                 changed=changed,
-            )
-            for id_, name, description, enabled, created, changed in zip(
-                map(texts.__getitem__, columns.id),
-                columns.name,
-                columns.description,
-                columns.enabled,
-                columns.created,
-                columns.changed,
-                strict=True,
-            )
-        }
+            ),
+        )
+        for id_, name, description, enabled, created, changed in zip(
+            _texts(texts, columns.id),
+            columns.name,
+            columns.description,
+            columns.enabled,
+            columns.created,
+            array(POSITION, columns.changed),
+            strict=True,
+        )
     )
 
 
 def _unpack_access(
     columns: _Access, texts: list[Any]
-) -> PersistentMap[SubjectId, PersistentMap[TenantId, datetime]]:
+) -> PersistentMap[SubjectId, InnerMap[TenantId, datetime]]:
+    """Answer who has access; at once, because every check asks."""
     nowhere: PersistentMap[TenantId, datetime] = PersistentMap()
-    access: dict[SubjectId, PersistentMap[TenantId, datetime]] = {}
-    for number, tenant, granted in zip(
-        columns.principal, columns.tenant, columns.granted, strict=True
-    ):
-        principal = texts[number]
-        access[principal] = access.get(principal, nowhere).set(texts[tenant], granted)
-    return PersistentMap(access)
-
-
-def _finished(
-    mutations: dict[K, PersistentMapMutation[T, V]],
-) -> PersistentMap[K, PersistentMap[T, V]]:
-    return PersistentMap({key: mutation.finish() for key, mutation in mutations.items()})
+    granted = zip(_texts(texts, columns.tenant), columns.granted, strict=True)
+    # Most have access to one tenant, and to set it is the quickest way to a map of one.
+    inner = (
+        nowhere.set(*next(granted)) if count == 1 else PersistentMap(islice(granted, count))
+        for count in array(NUMBER, columns.count)
+    )
+    return PersistentMap(zip(_texts(texts, columns.principal), inner, strict=True))

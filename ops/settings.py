@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -19,7 +19,12 @@ from msgspec import Struct
 from domain.sealed import Secret
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-PASSWORD_CHARACTERS_FLOOR: Final = 8
+LOG_LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
+# Nobody is kept from a good password, and nobody gets by with a short one (security 3.2).
+PASSWORD_CHARACTERS_MIN_RANGE: Final = (8, 64)
+# Followers look once a second, so a closer bound would never be kept; none at all is no bound.
+STALENESS_SECONDS_RANGE: Final = (1.0, 3_600.0)
+AT_LEAST_SECONDS_RANGE: Final = (0.0, 60.0)
 
 _KNOWN: Final = frozenset(
     """
@@ -36,6 +41,8 @@ _OTHERS: Final = frozenset(
     """.split()
 )
 _PREFIX: Final = "MUNIMENT_"
+
+N = TypeVar("N", int, float)
 
 
 class SettingsError(Exception):
@@ -77,23 +84,26 @@ def read_settings(
     environment = os.environ if environment is None else environment
     found = _environment(environment)
     found.update({name: str(value) for name, value in options.items() if value is not None})
-    try:
-        settings = Settings(
-            data_dir=Path(found.get("data_dir", "data")).absolute(),
-            database_url=_secret(found, "database_url"),
-            owner_database_url=_secret(found, "owner_database_url"),
-            host=found.get("host", "127.0.0.1"),
-            port=int(found.get("port", "8080")),
-            public_url=found.get("public_url", "").rstrip("/"),
-            trusted_proxies=tuple(found.get("trusted_proxies", "").replace(",", " ").split()),
-            master_key=_secret(found, "master_key"),
-            password_characters_min=int(found.get("password_characters_min", "15")),
-            staleness_bound_seconds=float(found.get("staleness_bound_seconds", "5")),
-            at_least_bound_seconds=float(found.get("at_least_bound_seconds", "1")),
-            log_level=found.get("log_level", "info"),
-        )
-    except ValueError as error:
-        raise SettingsError(f"a setting is malformed: {error}") from None
+    settings = Settings(
+        data_dir=Path(found.get("data_dir", "data")).absolute(),
+        database_url=_secret(found, "database_url"),
+        owner_database_url=_secret(found, "owner_database_url"),
+        host=found.get("host", "127.0.0.1"),
+        port=_number(found, "port", int, 8080, (0, 65_535)),
+        public_url=found.get("public_url", "").rstrip("/"),
+        trusted_proxies=tuple(found.get("trusted_proxies", "").replace(",", " ").split()),
+        master_key=_secret(found, "master_key"),
+        password_characters_min=_number(
+            found, "password_characters_min", int, 15, PASSWORD_CHARACTERS_MIN_RANGE
+        ),
+        staleness_bound_seconds=_number(
+            found, "staleness_bound_seconds", float, 5.0, STALENESS_SECONDS_RANGE
+        ),
+        at_least_bound_seconds=_number(
+            found, "at_least_bound_seconds", float, 1.0, AT_LEAST_SECONDS_RANGE
+        ),
+        log_level=found.get("log_level", "info").lower(),
+    )
     _judge(settings)
     return settings
 
@@ -126,22 +136,41 @@ def _secret(found: Mapping[str, str], name: str) -> Secret | None:
     return Secret(value) if value else None
 
 
+def _number(
+    found: Mapping[str, str], name: str, kind: Callable[[str], N], default: N, within: tuple[N, N]
+) -> N:
+    try:
+        number = kind(found[name]) if name in found else default
+    except ValueError:
+        raise SettingsError(f"{name.upper()} is no number") from None
+    lowest, highest = within
+    # Said so that what is not a number, which is neither below nor above, is refused as well.
+    if not lowest <= number <= highest:
+        raise SettingsError(f"{name.upper()} must be from {lowest} to {highest}")
+    return number
+
+
 def _judge(settings: Settings) -> None:
     """Refuse what would be unsafe to serve with (security 7.4)."""
-    if settings.password_characters_min < PASSWORD_CHARACTERS_FLOOR:
-        raise SettingsError("PASSWORD_CHARACTERS_MIN must be at least 8")
-    if not 0 <= settings.port <= 65_535:  # noqa: PLR2004 - the range of ports
-        raise SettingsError("PORT must be from 0 to 65535")
+    if settings.log_level not in LOG_LEVELS:
+        raise SettingsError(f"LOG_LEVEL must be one of {', '.join(sorted(LOG_LEVELS))}")
     for proxy in settings.trusted_proxies:
         try:
             ipaddress.ip_network(proxy)
         except ValueError:
             raise SettingsError(f"TRUSTED_PROXIES: {proxy} is no address or network") from None
-    if settings.public_url:
-        url = urlsplit(settings.public_url)
-        safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_NAMES)
-        if not safe or not url.hostname or url.query or url.fragment:
-            raise SettingsError("PUBLIC_URL must be https, or http on loopback, without a query")
+    if settings.public_url and not _is_safe(settings.public_url):
+        raise SettingsError("PUBLIC_URL must be https, or http on loopback, without a query")
+
+
+def _is_safe(public_url: str) -> bool:
+    try:
+        url = urlsplit(public_url)
+        port = url.port
+    except ValueError:
+        return False
+    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_NAMES)
+    return safe and bool(url.hostname) and port != 0 and not (url.query or url.fragment)
 
 
 def require_servable(settings: Settings) -> None:

@@ -35,7 +35,10 @@ from ops.stores import (
 )
 from ops.vault import Vault, create_master_key, read_master_key, sqlite_engine
 from ops.writer import Outcome, Writer, settle
-from projections import views
+from projections import (
+    runner,  # noqa: F401 - importing it tells `views` of every table that there is
+    views,
+)
 from projections.views import open_postgresql
 
 if TYPE_CHECKING:

@@ -75,10 +75,14 @@ def postgres_engine(url: Secret) -> Engine:
 
     def opened() -> psycopg.Connection:
         try:
-            return connect(conninfo)
+            connection = connect(conninfo)
         except (StoreUnreachableError, StoreSlowError) as fault:
             # Said in the driver's words, which the pool knows.
             raise psycopg.OperationalError(fault.code) from fault
+        # The engine takes the mode it is given: in autocommit its transactions would be none, and
+        # a batch of the views could be stored without the position that goes with it.
+        connection.autocommit = False
+        return connection
 
     return create_engine(
         "postgresql+psycopg://",

@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from api.app import create_app
@@ -38,7 +38,7 @@ from projections.runner import ViewRunner
 from projections.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from litestar.types import ASGIApp
 
@@ -59,25 +59,38 @@ BROKEN_STORE_STATUS: Final = 10
 _log = logging.getLogger("muniment")
 
 
+@contextmanager
+def collection_off() -> Iterator[None]:
+    """Let what is made here stay: garbage is collected before, and no collection walks through it.
+
+    Within another one it does nothing.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        # A start leaves no cycles behind, so there is nothing to collect: only to leave alone.
+        gc.freeze()
+        gc.enable()
+
+
 def replay(log: LogReader, state: State, on_progress: Callable[[int], None]) -> State:
     """Answer the state at the head, folded from `state` on, with the collector out of the way.
 
     Raises UnknownTopicError and UnreadableEventError: a log that cannot be read whole is not
     served from.
     """
-    gc.collect()
-    gc.disable()
-    try:
+    with collection_off():
         draft = Draft(state)
         for record in read_all(log, state.position):
             apply(draft, decode(record))
             if draft.position % 100_000 == 0:
                 on_progress(draft.position)
         return draft.finish()
-    finally:
-        # Folding leaves no cycles behind, so there is nothing to collect: only to leave alone.
-        gc.freeze()
-        gc.enable()
 
 
 class Installation:
@@ -95,9 +108,14 @@ class Installation:
         self._stopping = threading.Event()
         self._listening = threading.Thread(target=self._listen, name="listening", daemon=True)
         self._snapshot = stores.snapshots / SNAPSHOT_FILE
-        begun = snapshots.load(self._snapshot, stores.log) or State()
-        self._snapshot_position = begun.position
-        state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
+        vault = stores.vault
+        with collection_off():
+            begun = snapshots.load(self._snapshot, stores.log) or State()
+            self._snapshot_position = begun.position
+            state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
+            graph = AccessGraph(
+                state, lambda email: vault.email_index(names.canonical_email(email))
+            )
         self._history = History(stores.log.reader())
         self._history.keep(state)
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
@@ -112,12 +130,9 @@ class Installation:
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
-        vault = stores.vault
         self.service = Service(
             Parts(
-                graph=AccessGraph(
-                    state, lambda email: vault.email_index(names.canonical_email(email))
-                ),
+                graph=graph,
                 submit=self._writer.submit,
                 inputs=inputs,
                 vault=vault,

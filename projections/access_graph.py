@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final, assert_never
 
+from msgspec import UnsetType
+
 from domain import (
     access,
     groups,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from domain.events import Event, Fact
     from domain.ids import PrincipalId, SubjectId, TenantId
     from domain.principals import Binding
-    from domain.scopes import Scope
     from domain.state import State
 
 Needs = dict[str, tuple[dict[str, int], int]]
@@ -104,8 +105,11 @@ class AccessGraph:
         self._names: dict[str, dict[ServiceAccountId, None]] = {}
         for account in state.service_accounts.values():
             self._names.setdefault(account.name, {})[account.id] = None
-        for binding in state.bindings.values():
-            self._learn_place(binding.tenant, binding.scope)
+        # Many bindings share a place, and a start waits for this.
+        for tenant, namespace in {
+            (binding.tenant, binding.scope.namespace) for binding in state.bindings.values()
+        }:
+            self._learn_place(tenant, namespace)
 
     def _tenant(self, tenant: TenantId) -> _Tenant:
         graph = self._tenants.get(tenant)
@@ -113,9 +117,9 @@ class AccessGraph:
             graph = self._tenants[tenant] = _Tenant(self.state, tenant)
         return graph
 
-    def _learn_place(self, tenant: TenantId, scope: Scope) -> None:
-        if scope.namespace:
-            self._tenant(tenant).learn_namespace(scope.namespace)
+    def _learn_place(self, tenant: TenantId, namespace: str | UnsetType) -> None:
+        if namespace:
+            self._tenant(tenant).learn_namespace(namespace)
 
     def _learn_roles(self, tenant: TenantId) -> _Tenant:
         graph = self._tenant(tenant)
@@ -242,7 +246,7 @@ class AccessGraph:
             case groups.GroupDeleted():
                 self._drop_in(event.tenant, event.id)
             case principals.BindingCreated():
-                self._learn_place(event.tenant, event.scope)
+                self._learn_place(event.tenant, event.scope.namespace)
                 self._drop_subject(event.tenant, event.subject)
             case principals.BindingDeleted():
                 self._drop_bound(before.bindings.get(event.id))
@@ -295,6 +299,7 @@ class AccessGraph:
                 | users.UserRenamed()
                 | users.PasswordSet()
                 | users.PasswordRehashed()
+                | users.PasswordRemoved()
                 | users.UserRestricted()
                 | users.UserUnrestricted()
                 | users.SessionsEnded()

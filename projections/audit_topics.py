@@ -212,6 +212,7 @@ TOPICS: Final[dict[str, About]] = {
     users.UserRenamed.topic: _of_user("UPDATE"),
     users.PasswordSet.topic: _of_user("UPDATE"),
     users.PasswordRehashed.topic: _of_user("UPDATE"),
+    users.PasswordRemoved.topic: _of_user("DELETE"),
     users.UserRestricted.topic: _of_user("UPDATE"),
     users.UserUnrestricted.topic: _of_user("UPDATE"),
     users.UserDisabled.topic: _of_user("UPDATE"),

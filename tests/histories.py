@@ -240,6 +240,7 @@ class Histories:
             ),
             lambda: users.ChangeOwnPassword(id=self._user(), password=self.sealed()),
             lambda: users.RehashPassword(id=self._user(), password=self.sealed()),
+            lambda: users.RemovePassword(id=self._user()),
             lambda: users.DisableUser(id=self._user()),
             lambda: users.EnableUser(id=self._user()),
             lambda: users.EndSessions(id=self._user()),

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -28,6 +28,7 @@ class Fault(Enum):
     BEFORE = "cut before the server has the request"
     AFTER = "cut after the server has answered, before the client has the answer"
     LATE = "cut at once, and the request reaches the server later"
+    TWICE = "the server has the request a second time, on another connection"
 
 
 class Proxy:
@@ -106,7 +107,7 @@ class Proxy:
         server: socket.socket,
         answers_cut: threading.Event,
     ) -> None:
-        while data := _receive(client):
+        for data in self._messages(client):
             match self._fault(data):
                 case None:
                     sent = _send(server, data)
@@ -119,10 +120,24 @@ class Proxy:
                     _cut(client)
                     time.sleep(DELAY_SECONDS)
                     sent = _send(server, data)
+                case Fault.TWICE:
+                    self._start(self._repeat, data)
+                    sent = _send(server, data)
             if not sent:
                 break
         _cut(client)
         _cut(server)
+
+    def _messages(self, client: socket.socket) -> Iterator[bytes]:
+        """What the client sends, as it comes."""
+        while data := receive(client):
+            yield data
+
+    def _repeat(self, data: bytes) -> None:
+        """Send a request again and look away from its answer."""
+        with contextlib.suppress(OSError), self._connect() as server:
+            _send(server, data)
+            receive(server)
 
     def _answers(
         self,
@@ -130,7 +145,7 @@ class Proxy:
         server: socket.socket,
         answers_cut: threading.Event,
     ) -> None:
-        while data := _receive(server):
+        while data := receive(server):
             if answers_cut.is_set() or not _send(client, data):
                 break
         _cut(client)
@@ -146,7 +161,8 @@ class Proxy:
             return fault
 
 
-def _receive(connection: socket.socket) -> bytes:
+def receive(connection: socket.socket) -> bytes:
+    """What has come next, nothing at the end of the connection."""
     try:
         return connection.recv(CHUNK_BYTES)
     except OSError:

@@ -27,7 +27,8 @@ from msgspec import Struct
 
 RUN: Final = frozenset({"bash", "sh", "console", "python"})
 SHOWN: Final = frozenset({"json", "text"})
-SESSION_SECONDS_MAX: Final = 180
+# As long as a slow machine may take; what hangs is ended.
+SESSION_SECONDS_MAX: Final = 600
 _PORT: Final = re.compile(r"\b8080\b")
 _MARK: Final = "=== block at line "
 _END: Final = "=== end"

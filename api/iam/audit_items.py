@@ -12,8 +12,9 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from api import listing
 from api.call import Call
-from domain import access
+from api.iam import principals
 from domain.ids import ServiceAccountId, UserId
 from domain.state import State
 from projections import audit
@@ -158,7 +159,7 @@ async def _actor(call: Call, entry: Entry) -> Actor:
         email="",
         name=name,
         description=UNSET if account is None else account.description,
-        **_standing(call.state, ServiceAccountId(id_)),
+        **_standing(call, ServiceAccountId(id_)),
     )
 
 
@@ -172,15 +173,17 @@ async def _person(call: Call, state: State, id_: UserId) -> Actor:
         name=person.display_name,
         first_name=person.first_name or UNSET,
         last_name=person.last_name or UNSET,
-        **_standing(call.state, id_),
+        **_standing(call, id_),
     )
 
 
-def _standing(state: State, id_: UserId | ServiceAccountId) -> dict[str, Any]:
-    owner = id_ in state.owners
+def _standing(call: Call, id_: UserId | ServiceAccountId) -> dict[str, Any]:
+    # A tenant's trail tells nothing of its actors' groups in others (security 2.3).
+    tenant = call.tenant if "tenant" in call.parameters else UNSET
+    owner = id_ in call.state.owners
     groups = tuple(
         GroupId(tenant_id=one.tenant, group_id=one.group)
-        for one in access.memberships_of(state, id_)
+        for one in principals.held(call.state, tenant, id_, listing.moment(call))
     )
     return {"group_list": groups, "instance_owner": owner, "super_admin": owner}
 

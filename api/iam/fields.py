@@ -56,3 +56,12 @@ def privilege(instance_owner: Flag, super_admin: Flag) -> bool | UnsetType:
             "privilege.ambiguous", "instanceOwner differs from superAdmin", fields=(fault,)
         )
     return other if one is UNSET else one
+
+
+def new_privilege(instance_owner: Flag, super_admin: Flag) -> bool:
+    """As `privilege`, where the request is about nothing else: 422 where neither is there."""
+    found = privilege(instance_owner, super_admin)
+    if found is UNSET:
+        fault = FieldFault("instanceOwner", "is missing", "field.missing")
+        raise InvalidError("body.invalid", "instanceOwner is missing", fields=(fault,))
+    return found

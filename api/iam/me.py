@@ -90,17 +90,16 @@ async def me(call: Call, state: State) -> tuple[Me, int]:
         tenants=tuple(tenants),
         owned_groups=tuple(
             OwnedGroup(tenant_id=one.tenant, id=one.group)
-            for one in sorted(access.memberships_of(state, id_), key=lambda one: one.ordinal)
-            if one.level == "OWNER" and one.tenant in shown and _is_in_force(one, at)
+            for one in principals.held(state, UNSET, id_, at)
+            if one.level == "OWNER" and one.tenant in shown and _has_begun(one, at)
         ),
     )
     renamed = (state.tenants[tenant].changed for tenant in state.access.get(id_, ()))
     return form, max(commands.changed_at(state, id_) or 0, *renamed, 0)
 
 
-def _is_in_force(one: Membership, at: datetime) -> bool:
-    begun = one.not_before is UNSET or at >= one.not_before
-    return begun and not access.is_over(one.expires_at, at)
+def _has_begun(one: Membership, at: datetime) -> bool:
+    return one.not_before is UNSET or at >= one.not_before
 
 
 async def _profile(call: Call, found: User | ServiceAccount) -> Profile:

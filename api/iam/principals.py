@@ -105,15 +105,20 @@ async def name(call: Call, state: State, principal: PrincipalId) -> Name:
     return found[principal]
 
 
-# What they hold in a tenant
+# What they hold
 
 
-def held(state: State, tenant: TenantId, principal: PrincipalId, at: datetime) -> list[Membership]:
-    """Answer the memberships in a tenant that are not over, in the order they were made."""
+def held(
+    state: State, tenant: TenantId | UnsetType, principal: PrincipalId, at: datetime
+) -> list[Membership]:
+    """Answer the memberships that are not over, in the order they were made.
+
+    With `tenant` only those in it.
+    """
     found = [
         one
         for one in access.memberships_of(state, principal)
-        if one.tenant == tenant and not access.is_over(one.expires_at, at)
+        if tenant in (UNSET, one.tenant) and not access.is_over(one.expires_at, at)
     ]
     return sorted(found, key=lambda one: one.ordinal)
 

@@ -11,13 +11,14 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Struct, UnsetType
 
 from api import listing
-from api.call import OWNER, Call, gives, needs
+from api.call import OWNER, Call, Done, gives, needs
 from api.iam import fields, principals
 from api.iam.fields import Flag, Text
 from api.iam.principals import AccessRow
 from api.list_fields import SERVICE_ACCOUNTS
 from api.paging import Results
-from domain import access, commands, service_accounts
+from domain import commands, service_accounts
+from domain.errors import NotFoundError
 from domain.ids import GroupId, ServiceAccountId, TenantId
 from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
 from domain.permissions import Permission
@@ -99,20 +100,18 @@ class InstanceForm(Struct, frozen=True, kw_only=True, rename="camel"):
     created: datetime
 
 
-def tenant_form(state: State, tenant: TenantId, id_: ServiceAccountId) -> tuple[TenantForm, int]:
+def tenant_form(
+    call: Call, state: State, tenant: TenantId, id_: ServiceAccountId
+) -> tuple[TenantForm, int]:
     """Answer the account in the tenant, and the position of its last change."""
     account = service_accounts.require(state, id_, tenant)
-    held = sorted(access.memberships_of(state, id_), key=lambda membership: membership.ordinal)
+    held = principals.held(state, tenant, id_, listing.moment(call, state))
     owner = id_ in state.owners
     form = TenantForm(
         id=id_,
         name=account.name,
         description=account.description,
-        groups=tuple(
-            GroupReference(id=membership.group)
-            for membership in held
-            if membership.tenant == tenant and not access.is_over(membership.expires_at, state.at)
-        ),
+        groups=tuple(GroupReference(id=one.group) for one in held),
         instance_owner=owner,
         super_admin=owner,
         enabled=account.enabled,
@@ -144,6 +143,16 @@ def instance_form(state: State, id_: ServiceAccountId) -> tuple[InstanceForm, in
     return form, changed
 
 
+async def _shown(call: Call, done: Done, id_: str) -> Response[TenantForm]:
+    return await done.show(
+        lambda state: tenant_form(call, state, call.tenant, ServiceAccountId(id_))
+    )
+
+
+async def _shown_whole(done: Done, id_: str) -> Response[InstanceForm]:
+    return await done.show(lambda state: instance_form(state, ServiceAccountId(id_)))
+
+
 # In a tenant
 
 
@@ -170,9 +179,7 @@ async def create_in_tenant(
         )
     )
     made = done.event(ServiceAccountCreated)
-    return await done.show(
-        lambda state: tenant_form(state, TenantId(tenant), made.id if made else id_)
-    )
+    return await _shown(call, done, made.id if made else id_)
 
 
 @get(
@@ -202,7 +209,7 @@ async def list_in_tenant(
 async def show_in_tenant(
     tenant: FromPath[str], id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[TenantForm]:
-    return call.entity(*tenant_form(call.state, TenantId(tenant), ServiceAccountId(id)))
+    return call.entity(*tenant_form(call, call.state, TenantId(tenant), ServiceAccountId(id)))
 
 
 @put(
@@ -229,7 +236,7 @@ async def change_in_tenant(
         ),
         on=id,
     )
-    return await done.show(lambda state: tenant_form(state, TenantId(tenant), ServiceAccountId(id)))
+    return await _shown(call, done, id)
 
 
 @delete(
@@ -258,7 +265,7 @@ async def disable_in_tenant(
 ) -> Response[TenantForm]:
     command = DisableServiceAccount(tenant=TenantId(tenant), id=ServiceAccountId(id))
     done = await call.execute(command, on=id)
-    return await done.show(lambda state: tenant_form(state, TenantId(tenant), ServiceAccountId(id)))
+    return await _shown(call, done, id)
 
 
 @post(
@@ -273,7 +280,7 @@ async def enable_in_tenant(
 ) -> Response[TenantForm]:
     command = EnableServiceAccount(tenant=TenantId(tenant), id=ServiceAccountId(id))
     done = await call.execute(command, on=id)
-    return await done.show(lambda state: tenant_form(state, TenantId(tenant), ServiceAccountId(id)))
+    return await _shown(call, done, id)
 
 
 # In the installation
@@ -300,7 +307,7 @@ async def create_in_installation(
         )
     )
     made = done.event(ServiceAccountCreated)
-    return await done.show(lambda state: instance_form(state, made.id if made else id_))
+    return await _shown_whole(done, made.id if made else id_)
 
 
 @get(
@@ -346,7 +353,7 @@ async def change_in_installation(
         ChangeServiceAccount(id=ServiceAccountId(id), name=data.name, description=description),
         on=id,
     )
-    return await done.show(lambda state: instance_form(state, ServiceAccountId(id)))
+    return await _shown_whole(done, id)
 
 
 @delete(
@@ -371,9 +378,11 @@ async def delete_in_installation(id: FromPath[str], call: NamedDependency[Call])
 async def set_privilege(
     id: FromPath[str], data: JSONBody[PrivilegeRequest], call: NamedDependency[Call]
 ) -> Response[bytes]:
-    account = service_accounts.require(call.state, ServiceAccountId(id))
-    owner = fields.privilege(data.instance_owner, data.super_admin) is True
-    command = (GrantInstanceOwner if owner else RevokeInstanceOwner)(principal=account.id)
+    owner = fields.new_privilege(data.instance_owner, data.super_admin)
+    if id in call.service.state.users:
+        raise NotFoundError("service_account.unknown", f"no service account {id}")
+    account = ServiceAccountId(id)
+    command = (GrantInstanceOwner if owner else RevokeInstanceOwner)(principal=account)
     return (await call.execute(command, on=id)).empty(status=200)
 
 
@@ -388,7 +397,7 @@ async def disable_in_installation(
     id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[InstanceForm]:
     done = await call.execute(DisableServiceAccount(id=ServiceAccountId(id)), on=id)
-    return await done.show(lambda state: instance_form(state, ServiceAccountId(id)))
+    return await _shown_whole(done, id)
 
 
 @post(
@@ -402,7 +411,7 @@ async def enable_in_installation(
     id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[InstanceForm]:
     done = await call.execute(EnableServiceAccount(id=ServiceAccountId(id)), on=id)
-    return await done.show(lambda state: instance_form(state, ServiceAccountId(id)))
+    return await _shown_whole(done, id)
 
 
 ROUTES: Final[list[Any]] = [

@@ -13,10 +13,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api import listing
 from api.call import Call, gives, needs
-from api.iam import fields, principals
+from api.iam import fields, principals, user_lists
 from api.iam.bindings import ResourceForm
 from api.iam.fields import AutocompleteRequest, Flag, Text
-from api.iam.principals import AccessRow, GroupName, Name
+from api.iam.principals import AccessRow, GroupName
+from api.iam.user_lists import Candidate
 from api.list_fields import USERS
 from api.listing import Asked
 from api.paging import Results
@@ -29,18 +30,12 @@ from domain.permissions import Permission
 from domain.principals import Binding
 from domain.state import State
 from domain.tenants import EndTenantAccess, GrantTenantAccess
-from domain.users import User
 from projections.directory import tenant_access as directory
 from projections.directory import users
-from projections.filters import Row
 from projections.pages import Page
 
 LIST: Final = needs(Permission("USER", "LIST"), Permission("TENANT_ACCESS", "LIST"))
 READ_LIST: Final = {**LIST, "reads": True}
-
-_ORDERS: Final = frozenset(
-    {"id", "name", "username", "email", "enabled", "instanceOwner", "created", "updated"}
-)
 
 # Shapes
 
@@ -148,18 +143,6 @@ def _held_role(
 # Lists
 
 
-class _Candidate(Struct, frozen=True, kw_only=True):
-    """A user who may be in a list; `created` is the instant since when there is access."""
-
-    user: User
-    name: Name
-    groups: tuple[str, ...]
-    locked: bool
-    instance_owner: bool
-    created: datetime
-    updated: datetime
-
-
 @get(
     "/{tenant:str}/tenant-access",
     opt=LIST,
@@ -169,9 +152,9 @@ class _Candidate(Struct, frozen=True, kw_only=True):
 async def search(
     tenant: FromPath[str], call: NamedDependency[Call]
 ) -> Response[Results[AccessRow]]:
-    asked = listing.asked(call, USERS, _ORDERS)
-    candidates = await _candidates(call, TenantId(tenant))
-    found, total = await listing.pick(candidates, asked, _value, "name")
+    asked = listing.asked(call, USERS, user_lists.ORDERS)
+    candidates = await _candidates(call, asked, TenantId(tenant))
+    found, total = await listing.pick(candidates, asked, user_lists.value, "name")
     rows = [_row(call, TenantId(tenant), one) for one in found]
     return listing.answer(call, asked.page, rows, total)
 
@@ -187,25 +170,27 @@ async def autocomplete(
     tenant: FromPath[str], data: JSONBody[CompletionRequest], call: NamedDependency[Call]
 ) -> Response[tuple[AccessRow, ...]]:
     where = listing.both(
-        listing.asked(call, USERS, _ORDERS).where,
+        listing.asked(call, USERS, user_lists.ORDERS).where,
         *listing.containing(fields.text(data.q)),
         *listing.containing(fields.text(data.username), "username"),
     )
-    everyone = data.existing_only is False and access.is_instance_owner(
+    everyone = data.existing_only is False and access.is_unbounded_owner(
         call.service.state, principals.context(call)
     )
-    candidates = await _candidates(call, TenantId(tenant), everyone=everyone)
     first = Asked(Page(size=listing.AUTOCOMPLETED_MAX), where)
-    matching, _ = await listing.pick(candidates, first, _value, "name")
-    by_id: dict[str, _Candidate] = {one.user.id: one for one in candidates}
-    wanted = dict.fromkeys((*(fields.listed(data.ids) or ()), *(one.user.id for one in matching)))
+    candidates = await _candidates(call, first, TenantId(tenant), everyone=everyone)
+    matching, _ = await listing.pick(candidates, first, user_lists.value, "name")
+    by_id: dict[str, Candidate] = {one.row.id: one for one in candidates}
+    wanted = dict.fromkeys((*(fields.listed(data.ids) or ()), *(one.row.id for one in matching)))
     chosen = [by_id[id_] for id_ in wanted if id_ in by_id][: listing.AUTOCOMPLETED_MAX]
     return call.answer(tuple(_row(call, TenantId(tenant), one) for one in chosen))
 
 
-async def _candidates(call: Call, tenant: TenantId, *, everyone: bool = False) -> list[_Candidate]:
+async def _candidates(
+    call: Call, asked: Asked, tenant: TenantId, *, everyone: bool = False
+) -> list[Candidate]:
     """Answer the users with access to the tenant, or all there are, with their names."""
-    state, position, at = call.state, call.state.position, listing.moment(call)
+    position = call.state.position
     granted = await listing.ask(call, directory.users_of_tenant, position, tenant)
     since: dict[str, datetime] = {row.principal: row.created for row in granted}
     rows = (
@@ -213,51 +198,17 @@ async def _candidates(call: Call, tenant: TenantId, *, everyone: bool = False) -
         if everyone
         else await listing.ask(call, users.by_ids, position, [UserId(id_) for id_ in since])
     )
-    names = await principals.names(call, state, (row.id for row in rows))
-    locked = await call.service.failures.locked()
-    return [
-        _Candidate(
-            user=state.users[row.id],
-            name=names[row.id],
-            groups=tuple(one.group for one in principals.held(state, tenant, row.id, at)),
-            locked=state.users[row.id].email_index in locked,
-            instance_owner=row.instance_owner,
-            created=since.get(row.id, row.created),
-            updated=row.updated,
-        )
-        for row in rows
-    ]
+    return await user_lists.candidates(call, asked, rows, tenant, since)
 
 
-def _value(one: _Candidate) -> Row:
-    return principals.value_of(
-        {
-            "q": (one.name.username, one.name.display_name, one.user.id),
-            "id": one.user.id,
-            "username": one.name.username,
-            "email": one.name.username,
-            "name": one.name.display_name,
-            "type": one.name.type,
-            "enabled": one.user.enabled,
-            "locked": one.locked,
-            "instanceOwner": one.instance_owner,
-            "groupList": one.groups,
-            # The list has nobody without access, whatever is asked.
-            "existingOnly": (True, False),
-            "created": one.created,
-            "updated": one.updated,
-        }
-    )
-
-
-def _row(call: Call, tenant: TenantId, one: _Candidate) -> AccessRow:
-    at = listing.moment(call)
+def _row(call: Call, tenant: TenantId, one: Candidate) -> AccessRow:
+    id_, at = one.row.id, listing.moment(call)
     return AccessRow(
-        id=one.user.id,
+        id=id_,
         username=one.name.username,
         display_name=one.name.display_name,
-        groups=principals.group_names(call.state, tenant, one.user.id, at),
-        auths=principals.auths(call.state, tenant, one.user, one.name.username, at),
+        groups=principals.group_names(call.state, tenant, id_, at),
+        auths=principals.auths(call.state, tenant, call.state.users[id_], one.name.username, at),
     )
 
 

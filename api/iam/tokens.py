@@ -146,16 +146,6 @@ async def _issued(done: Done, id_: str, secret: Secret, status: int) -> Response
     return await done.show(view, status=status)
 
 
-async def _changed(call: Call, command: DisableToken | EnableToken) -> Response[TokenItem]:
-    done = await call.execute(command, on=command.id)
-
-    def view(state: State) -> tuple[TokenItem, int]:
-        token = _require(state, command.id)
-        return item(call, token, moment(call, state)), token.changed
-
-    return await done.show(view)
-
-
 # Routes, each made once for each family
 
 
@@ -260,35 +250,40 @@ def _grace(text: str) -> int:
 
 
 def _disable(family: Family) -> HTTPRouteHandler:
-    @post(
-        f"{family.base}/{{token_id:str}}/disable",
-        status_code=200,
-        opt=family.pause,
-        operation_id=f"disable{family.noun}",
-        summary="Refuse the token from the next request on; nothing is lost",
-    )
-    async def disable(call: NamedDependency[Call]) -> Response[TokenItem]:
-        id_ = TokenId(call.parameters["token_id"])
-        owner = _owner(call, family)
-        return await _changed(call, DisableToken(tenant=_tenant(call), owner=owner, id=id_))
-
-    return disable
+    summary = "Refuse the token from the next request on; nothing is lost"
+    return _switch(family, "disable", DisableToken, family.pause, summary)
 
 
 def _enable(family: Family) -> HTTPRouteHandler:
+    return _switch(family, "enable", EnableToken, family.make, "Accept the token again")
+
+
+def _switch(
+    family: Family,
+    verb: str,
+    command: type[DisableToken | EnableToken],
+    gate: dict[str, Gate],
+    summary: str,
+) -> HTTPRouteHandler:
     @post(
-        f"{family.base}/{{token_id:str}}/enable",
+        f"{family.base}/{{token_id:str}}/{verb}",
         status_code=200,
-        opt=family.make,
-        operation_id=f"enable{family.noun}",
-        summary="Accept the token again",
+        opt=gate,
+        operation_id=f"{verb}{family.noun}",
+        summary=summary,
     )
-    async def enable(call: NamedDependency[Call]) -> Response[TokenItem]:
+    async def switch(call: NamedDependency[Call]) -> Response[TokenItem]:
         id_ = TokenId(call.parameters["token_id"])
         owner = _owner(call, family)
-        return await _changed(call, EnableToken(tenant=_tenant(call), owner=owner, id=id_))
+        done = await call.execute(command(tenant=_tenant(call), owner=owner, id=id_), on=id_)
 
-    return enable
+        def view(state: State) -> tuple[TokenItem, int]:
+            token = _require(state, id_)
+            return item(call, token, moment(call, state)), token.changed
+
+        return await done.show(view)
+
+    return switch
 
 
 def _revoke(family: Family) -> HTTPRouteHandler:

@@ -10,11 +10,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api import listing
 from api.call import Call
-from api.iam import fields
+from api.iam import fields, principals
 from api.iam.fields import Flag, Text
 from api.iam.service_accounts import TenantReference
 from api.people import Person
-from domain import access, commands, names, users
+from domain import commands, names, users
 from domain.errors import Faults
 from domain.ids import PrincipalId, UserId
 from domain.sealed import Secret
@@ -94,8 +94,7 @@ async def user_form(call: Call, state: State, id_: UserId) -> tuple[UserForm, in
     """Answer the user as of a state, and the position of the last change of what is shown."""
     user = users.require(state, id_)
     person = await call.service.people.of(user)
-    at = listing.moment(call, state)
-    held = sorted(access.memberships_of(state, id_), key=lambda membership: membership.ordinal)
+    held = principals.held(state, UNSET, id_, listing.moment(call, state))
     owner = id_ in state.owners
     form = UserForm(
         id=id_,
@@ -105,12 +104,8 @@ async def user_form(call: Call, state: State, id_: UserId) -> tuple[UserForm, in
         last_name=person.last_name,
         email=person.email,
         tenants=tenants_of(state, id_),
-        auths=auths_of(user, person),
-        groups=tuple(
-            UserGroup(id=one.group, tenant_id=one.tenant)
-            for one in held
-            if not access.is_over(one.expires_at, at)
-        ),
+        auths=auths_of(user, person.email),
+        groups=tuple(UserGroup(id=one.group, tenant_id=one.tenant) for one in held),
         instance_owner=owner,
         super_admin=owner,
         restricted=user.restricted,
@@ -127,11 +122,11 @@ def tenants_of(state: State, id_: PrincipalId) -> tuple[TenantReference, ...]:
     return tuple(TenantReference(id=one.id, name=one.name) for one in found if not one.deleted)
 
 
-def auths_of(user: User, person: Person) -> tuple[UserAuth, ...]:
+def auths_of(user: User, email: str) -> tuple[UserAuth, ...]:
     """Answer by what a user can sign in."""
     if user.password is UNSET:
         return ()
-    return (UserAuth(id=user.id, name=person.email, type="BASIC_AUTH"),)
+    return (UserAuth(id=user.id, name=email, type="BASIC_AUTH"),)
 
 
 # What is personal

@@ -11,12 +11,12 @@ from typing import Any, Final
 from litestar import Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
 from api import listing
 from api.call import OWNER, Call, Done
 from api.credentials import Sealer, judge_password
-from api.iam import fields, principals
+from api.iam import fields, user_lists
 from api.iam.service_accounts import PrivilegeRequest
 from api.iam.user_forms import (
     PasswordRequest,
@@ -32,10 +32,10 @@ from api.iam.user_forms import (
     tenants_of,
     user_form,
 )
+from api.iam.user_lists import Candidate
 from api.list_fields import USERS
 from api.paging import Results
-from api.people import Person
-from domain import access, names
+from domain import names
 from domain.errors import NotFoundError
 from domain.ids import BindingId, GroupId, TenantId, UserId
 from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
@@ -49,15 +49,10 @@ from domain.users import (
     DisableUser,
     EnableUser,
     EndSessions,
+    RemovePassword,
     UserCreated,
 )
 from projections.directory import users as directory
-from projections.directory.users import UserRow
-from projections.filters import Row
-
-_ORDERS: Final = frozenset(
-    {"id", "name", "username", "email", "enabled", "instanceOwner", "created", "updated"}
-)
 
 # What is personal
 
@@ -249,7 +244,7 @@ async def set_password(
 async def set_privilege(
     id: FromPath[str], data: JSONBody[PrivilegeRequest], call: NamedDependency[Call]
 ) -> Response[bytes]:
-    owner = fields.privilege(data.instance_owner, data.super_admin) is True
+    owner = fields.new_privilege(data.instance_owner, data.super_admin)
     user = _not_an_account(call, id)
     command = (GrantInstanceOwner if owner else RevokeInstanceOwner)(principal=user)
     return (await call.execute(command, on=id)).empty(status=200)
@@ -302,74 +297,42 @@ async def end_sessions(id: FromPath[str], call: NamedDependency[Call]) -> Respon
     return (await call.execute(EndSessions(id=UserId(id)), on=id)).empty()
 
 
+@delete(
+    "/users/{id:str}/auths/{auth:str}",
+    status_code=200,
+    opt=OWNER,
+    operation_id="removeUserAuth",
+    summary="Take away a way to sign in, by its id or type, which ends the user's sessions",
+)
+async def remove_auth(
+    id: FromPath[str], auth: FromPath[str], call: NamedDependency[Call]
+) -> Response[UserForm]:
+    # A password is the only way there is; it bears the id of its user.
+    if auth not in {id, "BASIC_AUTH"}:
+        raise NotFoundError("user.auth_unknown", f"no way to sign in {auth}")
+    return await _shown(call, await call.execute(RemovePassword(id=UserId(id)), on=id), UserId(id))
+
+
 # The list
-
-
-class _Candidate(Struct, frozen=True, kw_only=True):
-    """A user who may be in the list."""
-
-    row: UserRow
-    person: Person
-    groups: tuple[str, ...]
-    locked: bool
 
 
 @get("/users", opt=OWNER, operation_id="listUsers", summary="List all users")
 async def search(call: NamedDependency[Call]) -> Response[Results[UserSummary]]:
-    asked = listing.asked(call, USERS, _ORDERS)
-    state, at = call.state, listing.moment(call)
-    rows = await listing.ask(call, directory.everyone, state.position)
-    found = [state.users[row.id] for row in rows]
-    persons = await call.service.people.of_all(found)
-    locked: frozenset[bytes] = frozenset()
-    if asked.names("locked"):
-        locked = await call.service.failures.locked()
-    candidates = [
-        _Candidate(
-            row=row,
-            person=person,
-            groups=tuple(
-                one.group
-                for one in access.memberships_of(state, row.id)
-                if not access.is_over(one.expires_at, at)
-            ),
-            locked=user.email_index in locked,
-        )
-        for row, user, person in zip(rows, found, persons, strict=True)
-    ]
-    chosen, total = await listing.pick(candidates, asked, _value, "name")
-    return listing.answer(call, asked.page, [_summary(state, one) for one in chosen], total)
+    asked = listing.asked(call, USERS, user_lists.ORDERS)
+    rows = await listing.ask(call, directory.everyone, call.state.position)
+    candidates = await user_lists.candidates(call, asked, rows)
+    found, total = await listing.pick(candidates, asked, user_lists.value, "name")
+    return listing.answer(call, asked.page, [_summary(call.state, one) for one in found], total)
 
 
-def _value(one: _Candidate) -> Row:
-    row, person = one.row, one.person
-    return principals.value_of(
-        {
-            "q": (person.email, person.display_name, row.id),
-            "id": row.id,
-            "username": person.email,
-            "email": person.email,
-            "name": person.display_name,
-            "type": "STANDARD",
-            "enabled": row.enabled,
-            "locked": one.locked,
-            "instanceOwner": row.instance_owner,
-            "groupList": one.groups,
-            # Every user there is stands in this list, whatever is asked.
-            "existingOnly": (True, False),
-            "created": row.created,
-            "updated": row.updated,
-        }
-    )
-
-
-def _summary(state: State, one: _Candidate) -> UserSummary:
+def _summary(state: State, one: Candidate) -> UserSummary:
+    id_, username = one.row.id, one.name.username
     return UserSummary(
-        id=one.row.id,
-        username=one.person.email,
-        display_name=one.person.display_name,
-        tenants=tenants_of(state, one.row.id),
-        auths=auths_of(state.users[one.row.id], one.person),
+        id=id_,
+        username=username,
+        display_name=one.name.display_name,
+        tenants=tenants_of(state, id_),
+        auths=auths_of(state.users[id_], username),
         instance_owner=one.row.instance_owner,
         super_admin=one.row.instance_owner,
     )
@@ -387,5 +350,6 @@ ROUTES: Final[list[Any]] = [
     disable,
     enable,
     end_sessions,
+    remove_auth,
     search,
 ]

@@ -6,7 +6,6 @@ A program of its own, because memory that an earlier run has left behind changes
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +16,7 @@ from msgspec import Struct
 from domain.state import State, digest
 from ops import snapshots
 from ops.event_log import SQLiteLog
-from ops.wiring import replay
+from ops.wiring import collection_off, replay
 from projections.access_graph import AccessGraph
 
 
@@ -39,18 +38,17 @@ def start(log_path: Path, snapshot_path: Path | None) -> Started:
     """Read what there is, as a serving process does before it listens."""
     log = SQLiteLog(log_path)
     begin = perf_counter()
-    known = None if snapshot_path is None else snapshots.load(snapshot_path, log)
-    state = replay(log, known or State(), _say_nothing)
-    reached = perf_counter()
-    gc.disable()
-    AccessGraph(state, str.encode)
-    gc.freeze()
+    with collection_off():
+        known = None if snapshot_path is None else snapshots.load(snapshot_path, log)
+        state = replay(log, known or State(), _say_nothing)
+        reached = perf_counter()
+        graph = AccessGraph(state, str.encode)
     ready = perf_counter()
     log.close()
     return Started(
         state_seconds=reached - begin,
         graph_seconds=ready - reached,
-        position=state.position,
+        position=graph.state.position,
         digest=digest(state),
     )
 

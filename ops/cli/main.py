@@ -7,17 +7,19 @@ server's code (cli 1). Exit codes are those of cli 4.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from typing import Final
 
 import click
 
-UNEXPECTED: Final = 1
-USAGE: Final = 2
 CONFLICT: Final = 7
 INVALID: Final = 8
 UNREACHABLE: Final = 9
 INTEGRITY: Final = 10
+INTERRUPTED: Final = 130
+
+PRIVATE: Final = 0o077
 
 # Local commands open the store itself, on its host; found by name in `ops.cli.local`.
 LOCAL: Final = {
@@ -46,6 +48,13 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"ops.cli.local.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Import and run the command; one that is interrupted ends with a code of its own."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            ctx.exit(INTERRUPTED)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""
         del ctx
@@ -61,6 +70,8 @@ def muniment() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    # Whatever is made from here on is for this user alone (security 7.2).
+    os.umask(PRIVATE)
     muniment.main(args=None if arguments is None else list(arguments))
 
 

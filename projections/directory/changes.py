@@ -56,6 +56,7 @@ from domain.tokens import (
 )
 from domain.users import (
     PasswordRehashed,
+    PasswordRemoved,
     PasswordSet,
     SessionsEnded,
     UserCreated,
@@ -119,6 +120,7 @@ def _rows(facts: Facts, event: Event) -> Iterable[Row]:  # noqa: C901, PLR0911, 
             | UserRenamed()
             | PasswordSet()
             | PasswordRehashed()
+            | PasswordRemoved()
             | UserRestricted()
             | UserUnrestricted()
             | UserDisabled()

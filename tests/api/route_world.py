@@ -159,6 +159,7 @@ class World:
             token = self._token(owner, enabled="/enable" not in path)
             path = path.replace("{token_id}", token)
         path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
+        path = path.replace("{auth}", "BASIC_AUTH")
         return path + QUERIES.get(operation.id, "")
 
     def _object(self, noun: str) -> str:

@@ -163,6 +163,28 @@ def test_search_keeps_to_its_tenant(http: Served) -> None:
     assert not has_null(everywhere)
 
 
+def test_trail_of_a_tenant_tells_nothing_of_its_actors_elsewhere(http: Served) -> None:
+    """Security 2.3: of an actor's groups it names those of the tenant; the owner's names all."""
+    beta = http.tenant("elsewhere")
+    ada = http.user(tenants=(MAIN, beta))
+    crew, bots = http.group("Crew", tenant=beta), http.group("Bots")
+    http.put(f"elsewhere/groups/{crew}/members/{ada}")
+    http.put(f"main/groups/{bots}/members/{ada}")
+    http.allow(ada, {"GROUP": ["CREATE"]})
+    http.post("main/groups", {"name": "made by ada"}, by=http.bearer(ada))
+    by = caller(http, {"AUDITLOG": ["*"]}, "auditor@example.com")
+    entry = http.post("main/auditlogs/find", {"resource": "GROUP", "type": "CREATE"}, by=by)
+
+    here = http.get("main/auditlogs/search?size=1000", by=by).text
+    everywhere = http.get("auditlogs/search?size=1000").text
+
+    assert [{"tenantId": "main", "groupId": bots}] == entry.json()["user"]["groupList"]
+    for text in (here, entry.text, http.get("main/auditlogs/export", by=by).text):
+        assert crew not in text
+        assert "elsewhere" not in text
+    assert f'{{"tenantId":"elsewhere","groupId":"{crew}"}}' in everywhere
+
+
 def test_search_at_a_position_ends_there(http: Served) -> None:
     """The trail as of a position ends with that event."""
     made_role(http)

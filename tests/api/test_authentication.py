@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from msgspec import UNSET
 
+from api.authentication import Caller, authenticate
 from api.credentials import Sealer
+from api.problems import MalformedCredentialError
 from api.service import Health
 from domain.access import Narrowing
 from domain.ids import MAIN, UserId
@@ -17,8 +18,8 @@ from domain.sealed import Secret
 from domain.service_accounts import DisableServiceAccount
 from domain.token_text import TokenKind, make
 from domain.tokens import DisableToken, RevokeToken, TokenExtended
-from domain.users import ChangeUser, DisableUser, PasswordRehashed
-from ops.passwords import Argon2Profile, PasswordHasher, SignInBusyError
+from domain.users import ChangeUser, DisableUser
+from ops.passwords import PasswordHasher
 from ops.setup import system_context
 from tests.service import (
     ADDRESS,
@@ -85,7 +86,6 @@ def test_an_empty_basic_credential_is_ignored(http: Served, empty: str) -> None:
     "presented",
     [
         "Bearer nonsense",
-        "Bearer ",
         "Digest abc",
         "Basic ###",
         "Basic " + base64.b64encode(b"\xff:\xff").decode(),
@@ -102,6 +102,32 @@ def test_a_wrong_credential_does_not_fall_through_to_the_cookie(
     response = http.get("me", by={"Authorization": presented, "Cookie": cookie})
 
     problem(response, 401, "auth.invalid")
+
+
+@pytest.mark.parametrize("value", ["Bearer", "bearer  "])
+def test_bearer_without_a_token_is_malformed(http: Served, value: str) -> None:
+    """Oauth 5: 400 `invalid_request`, and no fall-through to the cookie."""
+    cookie = _cookie(http, ROOT_EMAIL)
+
+    response = http.get("me", by={"Authorization": value, "Cookie": cookie})
+
+    problem(response, 400, "auth.malformed")
+    told = response.headers["www-authenticate"]
+    assert 'Bearer realm="muniment", error="invalid_request"' == told
+
+
+def test_two_credentials_are_malformed(http: Served) -> None:
+    """Oauth 5: of two Authorization headers, a proxy may have judged the other one."""
+    right = (b"authorization", http.root["Authorization"].encode())
+
+    def asked(*headers: tuple[bytes, bytes]) -> Caller:
+        scope: Any = {"headers": [*headers], "method": "GET", "state": {}}
+        return http.run(authenticate(http.service, scope))
+
+    assert http.root_id == asked(right).principal
+    for other in (right, (b"authorization", b"Basic Og==")):
+        with pytest.raises(MalformedCredentialError):
+            asked(right, other)
 
 
 def test_impersonation_is_refused_and_never_ignored(http: Served) -> None:
@@ -376,49 +402,6 @@ def test_a_password_replaced_while_it_is_judged_opens_nothing(http: Served, path
 
     problem(response, 401, "auth.invalid")
     overtaken.close()
-
-
-def test_a_hash_of_weaker_parameters_is_made_anew_after_a_success(http: Served) -> None:
-    """Security 3.1: a rehash is an event of its own; the old hash's key is destroyed."""
-    id_ = http.user(ADA)
-    old = http.state.users[id_].password
-    stronger = PasswordHasher(http.inputs, Argon2Profile(memory_kib=16, passes=1))
-    http.service.passwords = stronger
-    problem(http.get("me", by=basic(ADA, WRONG)), 401, "auth.invalid")
-    assert old == http.state.users[id_].password
-
-    assert 200 == http.run(http.send("GET", "me", by=basic(ADA))).status_code
-
-    new = http.state.users[id_].password
-    assert isinstance(http.events()[-1], PasswordRehashed)
-    assert old is not UNSET
-    assert new is not UNSET
-    assert old.key != new.key
-    assert http.opens(new, id_, "password")
-    assert not http.opens(old, id_, "password")
-    assert 200 == http.get("me", by=basic(ADA)).status_code
-    stronger.close()
-
-
-class Tired(PasswordHasher):
-    """Verifies, and has no room for another hash."""
-
-    async def hash(self, password: Secret) -> Secret:
-        del password
-        raise SignInBusyError
-
-
-def test_a_rehash_that_fails_does_not_fail_the_sign_in(http: Served) -> None:
-    """Security 3.1: the old hash stays good."""
-    id_ = http.user(ADA)
-    old = http.state.users[id_].password
-    tired = Tired(http.inputs, Argon2Profile(memory_kib=16, passes=1))
-    http.service.passwords = tired
-
-    assert 200 == http.get("me", by=basic(ADA)).status_code
-
-    assert old == http.state.users[id_].password
-    tired.close()
 
 
 # The order of judgement

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ACTIONS = ("UPDATE", "DELETE", "VIEW")
+MISPLACED = b'{"type": "FLOW", "id": "nightly", "properties": {"namespace": "a..b"}}'
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +241,12 @@ def test_an_item_that_may_not_be_asked_is_refused_alone(desk: Desk) -> None:
         (b'{"options": {"evaluations_semantic": null}}', "body.invalid"),
         (b'{"subject": {"type": "user"}, "evaluations": [{}]}', "body.invalid"),
         (b'{"context": [], "evaluations": [{}]}', "body.invalid"),
+        (b'{"resource": %b, "evaluations": [{}]}' % MISPLACED, "body.invalid"),
+        (b'{"action": {"name": "\\u0001"}, "evaluations": [{}]}', "body.control_character"),
+        (
+            b'{"subject": {"type": "user", "id": "\\u0001"}, "evaluations": [{}]}',
+            "body.control_character",
+        ),
         (b'{"evaluations": [' + b",".join([b"{}"] * 1001) + b"]}", "batch.too_large"),
     ],
 )

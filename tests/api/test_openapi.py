@@ -240,9 +240,13 @@ def names_read() -> set[str]:
 def _names_in(node: ast.AST) -> set[str]:
     match node:
         case ast.Call(
-            func=ast.Attribute(attr=("parameter" | "flag" | "_position"))
+            func=ast.Attribute(attr=("parameter" | "flag"))
             | ast.Attribute(value=ast.Name(id="parameters"), attr="get"),
             args=[ast.Constant(value=str(name)), *_],
+        ):
+            return {name}
+        case ast.Call(
+            func=ast.Name(id="position_parameter"), args=[_, ast.Constant(value=str(name))]
         ):
             return {name}
         case ast.AnnAssign(target=ast.Name(id="_PARAMETERS"), value=ast.Dict(keys=keys)):

@@ -52,8 +52,8 @@ DELETE self       200 /api/v1/me/api-tokens
 POST   self       200 /api/v1/me/api-tokens narrowed=403
 GET    self       200 /api/v1/me/api-tokens
 GET    self       200 /api/v1/me/api-tokens/{token_id}
-DELETE self       200 /api/v1/me/api-tokens/{token_id}
-POST   self       200 /api/v1/me/api-tokens/{token_id}/disable
+DELETE self       200 /api/v1/me/api-tokens/{token_id} narrowed=403
+POST   self       200 /api/v1/me/api-tokens/{token_id}/disable narrowed=403
 POST   self       200 /api/v1/me/api-tokens/{token_id}/enable narrowed=403
 POST   self       200 /api/v1/me/api-tokens/{token_id}/rotate narrowed=403
 PUT    self       200 /api/v1/me/password narrowed=403
@@ -96,6 +96,7 @@ POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/enable
 POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/rotate
 POST   owner      200 /api/v1/users/{id}/disable
 POST   owner      200 /api/v1/users/{id}/enable
+DELETE owner      200 /api/v1/users/{id}/auths/{auth}
 PATCH  owner      200 /api/v1/users/{id}/instanceowner
 PATCH  owner      200 /api/v1/users/{id}/password
 DELETE owner      204 /api/v1/users/{id}/refresh-token

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from domain.access import Narrowing
 from domain.ids import MAIN
 from domain.principals import TenantAccessGranted
 from tests.service import Headers, Served, has_null, problem
@@ -273,6 +274,10 @@ def test_autocomplete_access_stays_within_the_tenant(http: Served) -> None:
     assert outsider not in found(everyone, by=by)
     assert outsider == found(everyone)[0]
     assert ada in found(everyone)
+    # What is narrowed to one tenant lists nobody else, as on the list of all users.
+    narrow = http.bearer(http.root_id, Narrowing(tenants=(MAIN,), instance_owner=True))
+    problem(http.get("users", by=narrow), 403, "privilege.required")
+    assert outsider not in found(everyone, by=narrow)
 
 
 def test_access_needs_the_permission_of_each_route(http: Served) -> None:

@@ -27,6 +27,7 @@ ROUTES: Final = [
     ("POST", "users/{id}/disable", UNSET),
     ("POST", "users/{id}/enable", UNSET),
     ("DELETE", "users/{id}/refresh-token", UNSET),
+    ("DELETE", "users/{id}/auths/BASIC_AUTH", UNSET),
 ]
 
 

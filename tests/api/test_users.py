@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from domain.ids import UserId
 from domain.users import (
+    PasswordRemoved,
     PasswordSet,
     UserDeleted,
     UserDisabled,
@@ -368,6 +369,29 @@ def test_a_bad_password_is_named_at_its_place(http: Served) -> None:
     problem(http.patch(f"users/{id_}/password", {}), 422, "body.invalid", "password")
 
 
+@pytest.mark.parametrize("by", ["id", "type"])
+def test_a_password_is_taken_away_with_its_key_and_the_sessions(http: Served, by: str) -> None:
+    """Kestra-iam 6.6 and security 3.5: 200 with the user, who signs in no more; again is 404."""
+    id_ = made(http, password=PASSWORD)["id"]
+    old = http.state.users[UserId(id_)].password
+    session, _ = http.run(http.sessions.begin(UserId(id_), http.state.position))
+    cookie = {"Cookie": f"JWT={session.reveal()}"}
+    assert 200 == http.get("me", by=basic(EMAIL)).status_code
+    assert 200 == http.get("me", by=cookie).status_code
+    (auth,) = shown(http, id_)["auths"]
+    problem(http.delete(f"users/{id_}/auths/OIDC"), 404, "user.auth_unknown")
+
+    response = http.delete(f"users/{id_}/auths/{auth[by]}")
+
+    assert (200, []) == (response.status_code, response.json()["auths"])
+    assert isinstance(http.events()[-1], PasswordRemoved)
+    assert old is not UNSET
+    assert not http.opens(old, id_, "password")
+    problem(http.get("me", by=basic(EMAIL)), 401, "auth.invalid")
+    problem(http.get("me", by=cookie), 401, "auth.invalid")
+    problem(http.delete(f"users/{id_}/auths/{auth[by]}"), 404, "user.auth_unknown")
+
+
 @pytest.mark.parametrize("route", ["instanceowner", "superadmin"])
 @pytest.mark.parametrize("member", ["instanceOwner", "superAdmin"])
 def test_the_privilege_is_given_and_taken(http: Served, route: str, member: str) -> None:
@@ -381,8 +405,19 @@ def test_the_privilege_is_given_and_taken(http: Served, route: str, member: str)
         assert (value, value) == (user["instanceOwner"], user["superAdmin"])
 
 
+@pytest.mark.parametrize("body", [{}, {"instanceOwner": None, "superAdmin": None}])
+def test_a_privilege_that_is_not_named_is_not_taken(http: Served, body: dict[str, None]) -> None:
+    """Kestra-iam 2.5: PATCH changes only the keys present, and null is as if missing."""
+    owner = http.user("owner@example.com", owner=True)
+
+    response = http.patch(f"users/{owner}/superadmin", body)
+
+    problem(response, 422, "body.invalid", "instanceOwner")
+    assert owner in http.state.owners
+
+
 def test_the_last_owner_stays(http: Served) -> None:
-    """Security 2.6: demote, disable or delete the last owner who can sign in: 409."""
+    """Security 2.6: demote, disable, delete or lock out the last owner who can sign in: 409."""
     root = http.root_id
     made(http, instanceOwner=True)
 
@@ -390,6 +425,7 @@ def test_the_last_owner_stays(http: Served) -> None:
     problem(demoted, 409, "owner.last")
     problem(http.post(f"users/{root}/disable"), 409, "owner.last")
     problem(http.delete(f"users/{root}"), 409, "owner.last")
+    problem(http.delete(f"users/{root}/auths/BASIC_AUTH"), 409, "owner.last")
     put = http.put(f"users/{root}", {"email": ROOT_EMAIL, "superAdmin": False})
     problem(put, 409, "owner.last")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.campaigns import access, durability, kills, owners, races
+from tests.campaigns import access, durable, owners, races, shared
 from tests.campaigns.report import say
 from tests.e2e.node import Node
 
@@ -27,25 +27,6 @@ def served(directory: Path) -> Iterator[Node]:
         yield node
     finally:
         node.stop()
-
-
-def run_durability(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
-    """D1: every acknowledgement follows its sync."""
-    writes = durability.LONG if long else durability.SHORT
-    if refusal := durability.strace_refusal():
-        say("D1", f"left out: {refusal}")
-        return True
-    verdict = durability.run(directory, writes=writes, seed=seed)
-    say("D1", verdict, n=writes, seed=seed)
-    return verdict.early == 0 and verdict.acknowledgements == writes and verdict.syncs >= writes
-
-
-def run_kills(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
-    """D3: kill -9 loses nothing that was acknowledged."""
-    cycles = kills.LONG if long else kills.SHORT
-    verdict = kills.run(directory, cycles=cycles, seed=seed)
-    say("D3", verdict, n=cycles, seed=seed)
-    return verdict.faults == 0
 
 
 def run_owners(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
@@ -65,7 +46,7 @@ def run_races(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 -
         verdicts = (
             races.same_tag([node.url], token, rounds=rounds),
             races.same_name([node.url], token, rounds=rounds, seed=seed),
-            races.same_key([node.url], token, rounds=rounds, seed=seed),
+            races.same_key([node.url], races.callers(node.url, token), rounds=rounds, seed=seed)[0],
         )
     for name, verdict in zip(("A2, tags", "A2, names", "A4, keys"), verdicts, strict=True):
         say(name, verdict, n=rounds, seed=seed)
@@ -73,8 +54,8 @@ def run_races(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 -
 
 
 CAMPAIGNS: Final[dict[str, Campaign]] = {
-    "durability": run_durability,
-    "kills": run_kills,
+    **durable.CAMPAIGNS,
+    **shared.CAMPAIGNS,
     "owners": run_owners,
     "races": run_races,
 }

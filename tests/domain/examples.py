@@ -62,6 +62,7 @@ from domain.tokens import (
 )
 from domain.users import (
     PasswordRehashed,
+    PasswordRemoved,
     PasswordSet,
     SessionsEnded,
     UserCreated,
@@ -209,6 +210,7 @@ EXAMPLES: tuple[Event, ...] = (
     InstanceOwnerRevoked(principal=ADA),
     UserDeleted(id=ADA),
     TenantDeleted(tenant=BETA),
+    PasswordRemoved(id=ADA),
 )
 
 

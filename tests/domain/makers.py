@@ -280,6 +280,7 @@ MAKERS: Final[dict[type, Callable[[Campaign], Command]]] = {
         id=one.user(), password=sealed("own")
     ),
     users.RehashPassword: lambda one: users.RehashPassword(id=one.user(), password=sealed("own")),
+    users.RemovePassword: lambda one: users.RemovePassword(id=one.user()),
     users.DisableUser: lambda one: users.DisableUser(id=one.user()),
     users.EnableUser: lambda one: users.EnableUser(id=one.user()),
     users.EndSessions: lambda one: users.EndSessions(id=one.user()),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
 from msgspec import structs
 
 from domain.bindings import Assignment, AssignRole, AssignRoles, DeleteBinding
 from domain.errors import Requirement
 from domain.ids import MAIN, BindingId, GroupId, RoleId, SubjectId, TenantId, UserId
 from domain.permissions import from_lists
-from domain.principals import BindingDeleted, SubjectType, TenantAccessGranted
+from domain.principals import BindingCreated, BindingDeleted, SubjectType, TenantAccessGranted
 from domain.roles import RoleMadeDefault
 from domain.scopes import WHOLE_TENANT, Resource, Scope
 from tests.domain.world import (
@@ -239,6 +242,34 @@ def test_assign_role_with_an_instant_of_no_time_zone_is_refused() -> None:
         assert [(path, "time_zone")] == [(fault.path, fault.code) for fault in refusal.fields]
 
 
+def test_assign_role_keeps_its_span_in_utc() -> None:
+    """Kestra-iam 2.4: an instant is answered with Z, in whatever zone it was sent."""
+    there = timezone(timedelta(hours=2))
+    one = structs.replace(
+        assignment(), not_before=SOON.astimezone(there), expires_at=LATER.astimezone(there)
+    )
+
+    (created,) = WORLD.when(AssignRole(tenant=MAIN, assignment=one), by=ADA).events
+
+    assert isinstance(created, BindingCreated)
+    assert (str(SOON), str(LATER)) == (str(created.not_before), str(created.expires_at))
+
+
+def test_assign_role_with_an_instant_beyond_the_calendar_is_refused() -> None:
+    """Security 6.6: an instant that UTC has no year for could be recorded and never be read."""
+    late = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14)))
+    early = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    for one, path in (
+        (structs.replace(assignment(), expires_at=late), "expiresAt"),
+        (structs.replace(assignment(), not_before=early), "notBefore"),
+    ):
+        command = AssignRole(tenant=MAIN, assignment=one)
+        refusal = WORLD.when(command, by=ADA).refuses("binding.invalid")
+        assert [(path, "range")] == [(fault.path, fault.code) for fault in refusal.fields]
+    last = structs.replace(assignment(), expires_at=late.replace(tzinfo=UTC))
+    assert WORLD.when(AssignRole(tenant=MAIN, assignment=last), by=ADA).events
+
+
 def test_assign_role_at_this_instant_is_over() -> None:
     """The end of a span is not a part of it."""
     now = structs.replace(assignment(), expires_at=START)
@@ -252,6 +283,19 @@ def test_assign_role_beyond_the_limit_of_bindings_is_refused() -> None:
     full = WORLD.and_then(*(bound(BOT, OPERATOR, s, id_=f"b{s.namespace}") for s in scopes))
 
     full.when(assign(), by=ADA).refuses("binding.too_many")
+
+
+def test_assign_role_with_a_default_role_counts_that_binding_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Security 6.2: the default role of a tenant is a binding of the subject like any other."""
+    monkeypatch.setattr("domain.principals.BINDINGS_A_SUBJECT_MAX", 2)
+    world = WORLD.and_then(RoleMadeDefault(tenant=MAIN, id=OPERATOR))
+    full = world.and_then(bound(EVE, BETA_ROLE, tenant=BETA))
+
+    full.when(assign(EVE), by=ADA).refuses("binding.too_many")
+    world.when(assign(EVE), by=ADA).refuses("binding.too_many")
+    assert WORLD.when(assign(EVE), by=ADA).events
 
 
 def test_assign_roles_creates_all_in_order() -> None:
@@ -285,6 +329,17 @@ def test_assign_roles_with_one_fault_makes_none() -> None:
         refusal = WORLD.when(command, by=ADA).refuses(code)
         assert [path] == [fault.path for fault in refusal.fields]
     WORLD.when(twice, by=ADA).refuses("binding.exists")
+
+
+def test_assign_roles_for_one_time_after_another_creates_both() -> None:
+    """Kestra-iam 6.5: only an identical binding is a conflict, in one request as in two."""
+    first = structs.replace(assignment(id_=BindingId("bnd_1")), expires_at=SOON)
+    second = structs.replace(assignment(id_=BindingId("bnd_2")), not_before=SOON)
+
+    WORLD.when(AssignRoles(tenant=MAIN, assignments=(first, second)), by=ADA).then(
+        bound(BOT, OPERATOR, id_="bnd_1", expires_at=SOON),
+        bound(BOT, OPERATOR, id_="bnd_2", not_before=SOON),
+    )
 
 
 def test_assign_roles_with_one_escalation_makes_none() -> None:

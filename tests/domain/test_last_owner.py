@@ -13,7 +13,14 @@ from msgspec import UNSET
 from domain import principals
 from domain.errors import ConflictError
 from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
-from domain.users import ChangeUser, CreateUser, DeleteUser, DisableUser, EnableUser
+from domain.users import (
+    ChangeUser,
+    CreateUser,
+    DeleteUser,
+    DisableUser,
+    EnableUser,
+    RemovePassword,
+)
 from tests.domain.campaign import Campaign
 from tests.domain.makers import MAKERS
 from tests.domain.world import DAN, ROOT, WORLD, user
@@ -34,6 +41,7 @@ KINDS = (
     DisableUser,
     DisableUser,
     EnableUser,
+    RemovePassword,
     DeleteUser,
     DeleteUser,
 )

@@ -23,6 +23,8 @@ DECEPTIVE = (
     "\u2028",
     "\U000e0041",
 )
+# Letters and marks by their category, so that no rule about categories refuses them.
+NO_WIDTH = ("\u034f", "\u115f", "\u17b4", "\u180b", "\u3164", "\ufe0f", "\uffa0", "\U000e0100")
 PATTERNED: tuple[Callable[[str], str], ...] = (
     names.label,
     names.tenant_id,
@@ -127,6 +129,14 @@ def test_what_cannot_be_seen_is_refused(character: str) -> None:
     for rule in (names.display_name, names.description, names.resource_id):
         with pytest.raises(ValueError, match="control"):
             rule(f"a{character}b")
+
+
+@pytest.mark.parametrize("character", NO_WIDTH)
+def test_what_has_no_width_is_refused(character: str) -> None:
+    """Security 2.9: no letter or mark of no width makes two names that look alike."""
+    for rule in (names.display_name, names.description, names.resource_id):
+        with pytest.raises(ValueError, match="no width"):
+            rule(f"Bots{character}")
 
 
 def test_a_name_is_kept_in_its_normal_form() -> None:

@@ -36,6 +36,7 @@ from tests.domain.world import (
     WORLD,
     bound,
     managed,
+    role,
 )
 
 CREATE = CreateRole(
@@ -259,6 +260,21 @@ def test_delete_role_in_use_is_refused_where_only_unused_was_asked() -> None:
 
     assert (Dependent("BINDING", "bnd_1"),) == refusal.dependents
     WORLD.when(command, by=CAL).then(RoleDeleted(tenant=MAIN, id=OPERATOR))
+
+
+@pytest.mark.parametrize(
+    ("lists", "named"), [({"ROLE": ["DELETE"]}, 0), ({"BINDING": ["LIST"]}, 1)]
+)
+def test_delete_role_in_use_names_bindings_only_to_one_who_may_see_them(
+    lists: dict[str, list[str]], named: int
+) -> None:
+    """Security 2.12: dependents hold only what the caller's right to list or view covers."""
+    keeper = role(RoleId("rol_keeper"), from_lists({"ROLE": ["DELETE"], **lists}))
+    world = WORLD.and_then(keeper, bound(DAN, keeper.id), bound(BOT, OPERATOR))
+
+    outcome = world.when(DeleteRole(tenant=MAIN, id=OPERATOR, if_unused=True), by=DAN)
+
+    assert named == len(outcome.refuses("role.in_use").dependents)
 
 
 def test_delete_role_that_is_managed_is_refused() -> None:

@@ -145,6 +145,8 @@ def test_create_service_account_in_unknown_places_is_refused() -> None:
     nowhere = structs.replace(by_owner, tenants=(NOWHERE,))
     WORLD.when(nowhere, by=ROOT).refuses("tenant.unknown")
     gone.when(structs.replace(by_owner, tenants=(BETA,)), by=ROOT).refuses("tenant.unknown")
+    gone.when(structs.replace(by_owner, groups=(CREW,)), by=ROOT).refuses("tenant.unknown")
+    assert WORLD.when(structs.replace(by_owner, groups=(CREW,)), by=ROOT).events
 
 
 def test_change_service_account_records_what_changed() -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from domain import state as states
-from domain.ids import MAIN
-from domain.state import Draft, State, apply, digest, evolve
+from domain.ids import MAIN, TenantId, UserId
+from domain.state import DeferredMap, Draft, PersistentMap, State, apply, digest, evolve
 from domain.tenants import TenantRenamed
 from tests.domain.campaign import FIRST, Campaign
 from tests.domain.examples import EXAMPLES, example_facts
@@ -23,6 +26,8 @@ from tests.domain.world import WORLD
 from tests.spec import facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from domain.events import Event, Fact
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +128,86 @@ def test_a_dropped_draft_is_the_rollback() -> None:
 
     assert "main" == FIRST.tenants[MAIN].name
     assert "x" == draft.finish().tenants[MAIN].name
+
+
+NUMBERED = ("first", "second", "third")
+
+
+def numbered(rows: Sequence[int]) -> list[tuple[str, int]]:
+    """Answer the entries of an inner map from the numbers of its rows."""
+    return [(NUMBERED[row], row) for row in rows]
+
+
+def test_a_deferred_map_is_made_at_the_first_question_and_once() -> None:
+    """Performance 3: a start makes no inner map that nobody asks for."""
+    asked: list[Sequence[int]] = []
+
+    def entries(rows: Sequence[int]) -> list[tuple[str, int]]:
+        asked.append(rows)
+        return numbered(rows)
+
+    deferred = DeferredMap(entries, range(1, 3))
+    assert [] == asked
+
+    assert 1 == deferred["second"]
+    assert 2 == deferred["third"]
+    assert [range(1, 3)] == asked
+
+
+def test_a_deferred_map_answers_as_the_map_that_it_stands_for() -> None:
+    """Rules cannot tell a map from a snapshot from one that was folded."""
+    plain = PersistentMap({"first": 0, "third": 2})
+
+    deferred = DeferredMap(numbered, (0, 2))
+
+    assert plain == deferred
+    assert deferred == plain
+    assert deferred != plain.delete("first")
+    assert list(plain) == list(deferred)
+    assert list(plain.values()) == list(deferred.values())
+    assert list(plain.items()) == list(deferred.items())
+    assert (2, 2) == (len(deferred), deferred.get("third"))
+    assert "second" not in deferred
+    assert deferred.get("second") is None
+
+
+def test_a_deferred_map_stays_as_it_is_when_it_is_changed() -> None:
+    """Design 3: a state is a value, also one whose maps are not made yet."""
+    deferred = DeferredMap(numbered, (0, 2))
+
+    more = deferred.set("second", 1)
+    less = deferred.delete("first")
+
+    assert {"first": 0, "second": 1, "third": 2} == dict(more)
+    assert {"third": 2} == dict(less)
+    assert {"first": 0, "third": 2} == dict(deferred)
+
+
+def test_a_deferred_map_that_two_threads_ask_first_answers_both() -> None:
+    """The writer and the checks read the same state: neither sees half a map."""
+    together = Barrier(2, timeout=10)
+
+    def entries(rows: Sequence[int]) -> list[tuple[str, int]]:
+        together.wait()
+        return numbered(rows)
+
+    deferred = DeferredMap(entries, (0, 2))
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda _: dict(deferred), range(2)))
+
+    assert [{"first": 0, "third": 2}] * 2 == answers
+
+
+def test_a_digest_does_not_tell_a_deferred_map_from_another() -> None:
+    """A state from a snapshot has the digest of the state that was saved."""
+    access = {TenantId("main"): FIRST.at}
+    plain = structs.replace(FIRST, access=PersistentMap({UserId("u"): PersistentMap(access)}))
+
+    later = DeferredMap(lambda _: list(access.items()), ())
+    deferred = structs.replace(FIRST, access=PersistentMap({UserId("u"): later}))
+
+    assert digest(plain) == digest(deferred)
+    assert plain == deferred
 
 
 @settings(max_examples=40)

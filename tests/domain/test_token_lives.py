@@ -15,14 +15,24 @@ from domain.tokens import (
     DisableToken,
     EnableToken,
     ExtendToken,
-    IssueToken,
     RevokeAllTokens,
     RevokeToken,
     RotateToken,
     TokenDisabled,
     TokenEnabled,
     TokenExtended,
-    TokenRotated,
+)
+from tests.domain.token_world import (
+    DAY_SECONDS,
+    HELD,
+    ISSUE,
+    ONE_TENANT,
+    OPERATING,
+    OWN,
+    OWN_ISSUE,
+    ROTATE,
+    ROTATED,
+    TOKEN,
 )
 from tests.domain.world import (
     ADA,
@@ -34,50 +44,16 @@ from tests.domain.world import (
     HOUR,
     LATER,
     NEW_TOKEN,
-    OPERATOR,
     ROOT,
     SHARED,
     SOON,
     WORLD,
     bound,
     digest_of,
-    prefix_of,
     role,
     token,
 )
 from tests.fixed_inputs import START
-
-TOKEN = TokenId("tok_1")
-OWN = TokenId("tok_own")
-DAY_SECONDS = 86_400
-ONE_TENANT = Narrowing(tenants=(MAIN,))
-ISSUE = IssueToken(
-    tenant=MAIN,
-    owner=BOT,
-    id=NEW_TOKEN,
-    name="deploy",
-    digest=digest_of(NEW_TOKEN),
-    prefix=prefix_of(NEW_TOKEN),
-)
-OWN_ISSUE = structs.replace(ISSUE, tenant=UNSET, owner=DAN)
-ROTATE = RotateToken(
-    tenant=MAIN,
-    owner=BOT,
-    id=TOKEN,
-    new_id=NEW_TOKEN,
-    digest=digest_of(NEW_TOKEN),
-    prefix=prefix_of(NEW_TOKEN),
-    grace_seconds=3600,
-)
-ROTATED = TokenRotated(
-    id=TOKEN,
-    new_id=NEW_TOKEN,
-    digest=digest_of(NEW_TOKEN),
-    prefix=prefix_of(NEW_TOKEN),
-    grace_until=SOON,
-)
-HELD = WORLD.and_then(token(TOKEN, BOT, ONE_TENANT))
-OPERATING = HELD.and_then(bound(BOT, OPERATOR))
 
 
 def test_rotate_token_ends_the_old_after_its_grace() -> None:
@@ -263,6 +239,33 @@ def test_revoke_all_tokens_of_a_shared_account_leaves_other_tenants_alone() -> N
     both.when(command, by=ADA).refuses("service_account.shared")
     ended = {TokenRevoked(id=TOKEN), TokenRevoked(id=TokenId("tok_both"))}
     assert ended == set(both.when(command, by=ROOT).events)
+
+
+@pytest.mark.parametrize("command", [DisableToken, RevokeToken, RevokeAllTokens])
+def test_disable_token_and_revoke_by_a_token_of_one_tenant_leave_other_tenants_alone(
+    command: type[DisableToken | RevokeToken | RevokeAllTokens],
+) -> None:
+    """Kestra-iam 5.6: a token got by a tenant route works in that tenant only, also on others."""
+    made = WORLD.when(structs.replace(ISSUE, owner=SHARED), by=CAL).events
+    theirs = token(OWN, SHARED, Narrowing(tenants=(BETA,)))
+    world = WORLD.and_then(*made, token(TOKEN, SHARED, ONE_TENANT))
+    shared = world.and_then(theirs)
+
+    def by_own_route(id_: TokenId) -> DisableToken | RevokeToken | RevokeAllTokens:
+        if issubclass(command, RevokeAllTokens):
+            return command(owner=SHARED)
+        return command(owner=SHARED, id=id_)
+
+    shared.when(by_own_route(OWN), by=SHARED, token=NEW_TOKEN).refuses("token.escalation")
+    assert world.when(by_own_route(TOKEN), by=SHARED, token=NEW_TOKEN).events
+    assert shared.when(by_own_route(OWN), by=SHARED).events
+
+
+def test_revoke_token_by_a_narrowed_one_of_an_owner_who_acts_nowhere_else_is_recorded() -> None:
+    """Kestra-iam 5.6: nothing of another tenant is at stake, so a leaked token may be ended."""
+    world = WORLD.and_then(token(TOKEN, DAN), token(OWN, DAN, ONE_TENANT))
+
+    world.when(RevokeToken(owner=DAN, id=TOKEN), by=DAN, token=OWN).then(TokenRevoked(id=TOKEN))
 
 
 def test_revoke_all_tokens_without_permission_is_refused() -> None:

@@ -15,13 +15,20 @@ from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.tokens import (
     DisableToken,
     EnableToken,
-    IssueToken,
     RevokeAllTokens,
     RevokeToken,
-    RotateToken,
-    TokenRotated,
 )
 from domain.users import UserRestricted
+from tests.domain.token_world import (
+    DAY_SECONDS,
+    ISSUE,
+    ONE_TENANT,
+    OPERATING,
+    OWN,
+    OWN_ISSUE,
+    ROTATE,
+    TOKEN,
+)
 from tests.domain.world import (
     ADA,
     BETA,
@@ -30,6 +37,7 @@ from tests.domain.world import (
     CAL,
     DAN,
     DRONE,
+    MANAGER,
     NEW_TOKEN,
     NOWHERE,
     OPERATOR,
@@ -40,43 +48,9 @@ from tests.domain.world import (
     SOON,
     WORLD,
     bound,
-    digest_of,
-    prefix_of,
     token,
 )
 from tests.fixed_inputs import START
-
-TOKEN = TokenId("tok_1")
-OWN = TokenId("tok_own")
-DAY_SECONDS = 86_400
-ONE_TENANT = Narrowing(tenants=(MAIN,))
-ISSUE = IssueToken(
-    tenant=MAIN,
-    owner=BOT,
-    id=NEW_TOKEN,
-    name="deploy",
-    digest=digest_of(NEW_TOKEN),
-    prefix=prefix_of(NEW_TOKEN),
-)
-OWN_ISSUE = structs.replace(ISSUE, tenant=UNSET, owner=DAN)
-ROTATE = RotateToken(
-    tenant=MAIN,
-    owner=BOT,
-    id=TOKEN,
-    new_id=NEW_TOKEN,
-    digest=digest_of(NEW_TOKEN),
-    prefix=prefix_of(NEW_TOKEN),
-    grace_seconds=3600,
-)
-ROTATED = TokenRotated(
-    id=TOKEN,
-    new_id=NEW_TOKEN,
-    digest=digest_of(NEW_TOKEN),
-    prefix=prefix_of(NEW_TOKEN),
-    grace_until=SOON,
-)
-HELD = WORLD.and_then(token(TOKEN, BOT, ONE_TENANT))
-OPERATING = HELD.and_then(bound(BOT, OPERATOR))
 
 
 def test_issue_token_by_a_tenant_route_keeps_it_in_that_tenant() -> None:
@@ -177,6 +151,18 @@ def test_issue_token_narrowed_to_what_the_caller_holds_is_recorded() -> None:
 
     assert world.when(structs.replace(ISSUE, narrowing=harmless), by=CAL).events
     world.when(structs.replace(ISSUE, narrowing=harmful), by=CAL).refuses("token.escalation")
+
+
+def test_issue_token_by_a_tenant_route_for_another_tenant_only_is_refused() -> None:
+    """Kestra-iam 5.6: what was asked is never turned into a scope that was not."""
+    command = structs.replace(ISSUE, narrowing=Narrowing(tenants=(BETA,)))
+    both = structs.replace(ISSUE, narrowing=Narrowing(tenants=(BETA, MAIN)))
+    world = WORLD.and_then(bound(SHARED, MANAGER))
+
+    refusal = world.when(command, by=SHARED).refuses("token.invalid")
+    assert ["scope.tenants"] == [fault.path for fault in refusal.fields]
+    world.when(both, by=SHARED).then(token(NEW_TOKEN, BOT, ONE_TENANT))
+    world.when(command, by=ROOT).then(token(NEW_TOKEN, BOT, Narrowing(tenants=(BETA,))))
 
 
 IN_PROD = Narrowing(namespaces=("prod",))

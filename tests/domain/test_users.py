@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from domain.access import Narrowing
 from domain.ids import MAIN, BindingId, GroupId, TokenId, UserId
@@ -28,8 +28,10 @@ from domain.users import (
     EnableUser,
     EndSessions,
     PasswordRehashed,
+    PasswordRemoved,
     PasswordSet,
     RehashPassword,
+    RemovePassword,
     SessionsEnded,
     UserCreated,
     UserDeleted,
@@ -367,6 +369,27 @@ def test_rehash_password_where_there_is_none_records_nothing() -> None:
     world.when(RehashPassword(id=NEW, password=sealed("x")), by=NEW).records_nothing()
 
 
+def test_remove_password_is_recorded_once_and_ends_sessions() -> None:
+    """Kestra-iam 6.6: what is not there cannot be removed; nobody stays signed in by it."""
+    outcome = WORLD.when(RemovePassword(id=DAN), by=ROOT)
+
+    outcome.then(PasswordRemoved(id=DAN))
+    after = WORLD.and_then(*outcome.events)
+    user = after.state.users[DAN]
+    assert (UNSET, after.state.position) == (user.password, user.sessions_from)
+    after.when(RemovePassword(id=DAN), by=ROOT).refuses("user.auth_unknown")
+    after.when(RehashPassword(id=DAN, password=sealed("x")), by=DAN).records_nothing()
+
+
+def test_remove_password_of_the_last_owner_who_can_sign_in_is_refused() -> None:
+    """Security 2.6: no owner is left without a password while there is no other."""
+    alone = TWO.and_then(PasswordRemoved(id=DAN))
+
+    TWO.when(RemovePassword(id=ROOT), by=ROOT).then(PasswordRemoved(id=ROOT))
+    alone.when(RemovePassword(id=ROOT), by=DAN).refuses("owner.last")
+    alone.when(DisableUser(id=ROOT), by=DAN).refuses("owner.last")
+
+
 def test_disable_user_is_recorded_and_ends_sessions() -> None:
     """Security 2.5: a disabled user's sessions end, and it may do nothing."""
     off = WORLD.and_then(UserDisabled(id=DAN))
@@ -419,11 +442,13 @@ def test_delete_user_who_is_the_last_owner_is_refused() -> None:
     WORLD.when(DeleteUser(id=ROOT), by=ROOT).refuses("owner.last")
 
 
-@pytest.mark.parametrize("command", [DisableUser, EnableUser, EndSessions, DeleteUser])
-def test_disable_user_enable_end_sessions_and_delete_are_the_owners(
-    command: type[DisableUser | EnableUser | EndSessions | DeleteUser],
+@pytest.mark.parametrize(
+    "command", [DisableUser, EnableUser, EndSessions, RemovePassword, DeleteUser]
+)
+def test_what_ends_or_enables_a_user_is_the_owners(
+    command: type[DisableUser | EnableUser | EndSessions | RemovePassword | DeleteUser],
 ) -> None:
-    """DisableUser, EnableUser, EndSessions, DeleteUser: instance owner, and a known user."""
+    """Kestra-iam 6.6: what disables, enables, ends or removes needs an owner and a known user."""
     WORLD.when(command(id=DAN), by=ADA).refuses("privilege.required")
     WORLD.when(command(id=DAN), by=DAN).refuses("privilege.required")
     WORLD.when(command(id=NOBODY), by=ROOT).refuses("user.unknown")

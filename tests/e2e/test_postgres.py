@@ -4,72 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from msgspec import Struct
-from psycopg.conninfo import make_conninfo
 
-from tests.campaigns import access, owners, races
+from tests.campaigns import access, owners
 from tests.campaigns.access import EVALUATION, World, question
-from tests.campaigns.client import Answer, Client, LostError, bearer
-from tests.campaigns.link import Link
+from tests.campaigns.client import Client, LostError, bearer
 from tests.campaigns.report import say
-from tests.e2e.node import PROGRAM, Node
-from tests.postgres import Database, create_database, drop_database, socket_address
+from tests.e2e.cluster import (
+    BOUND_SECONDS,
+    Cluster,
+    known_everywhere,
+    ready,
+    running,
+    until_ready,
+)
+from tests.e2e.node import Node
 
 SEED = 20261123
-BOUND_SECONDS = 2.0
 GRACE_SECONDS = 0.5
 REVOKED_EVERYWHERE_SECONDS = 1.5
-BACK_SECONDS = 10.0
 SERVE_STALE = "tests.campaigns.mutants.serve_stale"
-
-
-class Cluster(Struct, frozen=True):
-    """Two nodes over one database; the second reaches it through a link that can fail."""
-
-    database: Database
-    first: Node
-    second: Node
-    link: Link
-    linked: dict[str, str]
-
-    @property
-    def urls(self) -> list[str]:
-        return [self.first.url, self.second.url]
-
-
-@contextmanager
-def running(directory: Path, program: str = PROGRAM) -> Iterator[Cluster]:
-    """Make an installation in a database of its own, and serve it by two processes."""
-    database = create_database(migrated=False)
-    with ExitStack() as stack:
-        stack.callback(drop_database, database)
-        stored = {"MUNIMENT_DATABASE_URL": database.url}
-        owned = {**stored, "MUNIMENT_OWNER_DATABASE_URL": database.owner_url}
-        Node(directory / "one", settings=owned).init()
-        link = stack.enter_context(Link(socket_address(database)))
-        linked = {
-            "MUNIMENT_DATABASE_URL": make_conninfo(
-                database.url, host="127.0.0.1", port=str(link.port)
-            ),
-            "MUNIMENT_MASTER_KEY_FILE": str(directory / "one" / "master.key"),
-            "MUNIMENT_STALENESS_BOUND_SECONDS": str(BOUND_SECONDS),
-        }
-        (directory / "two").mkdir(mode=0o700)
-        cluster = Cluster(
-            database,
-            Node(directory / "one", program=program, settings=stored),
-            Node(directory / "two", program=program, settings=linked),
-            link,
-            linked,
-        )
-        for node in (cluster.first, cluster.second):
-            node.start()
-            stack.callback(node.stop)
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -85,30 +41,6 @@ def world(cluster: Cluster) -> World:
     made = access.build(cluster.first.url)
     known_everywhere(cluster, made)
     return made
-
-
-def ready(node: Node) -> Answer:
-    """What the node's readiness probe answers."""
-    with Client(node.url, timeout_seconds=5) as probe:
-        return probe.ask("GET", "/readyz")
-
-
-def until_ready(node: Node) -> None:
-    """Wait until the node is ready again."""
-    end = time.monotonic() + BACK_SECONDS
-    while ready(node).status != 200:
-        assert time.monotonic() < end, "not ready again: " + "".join(node.output)
-        time.sleep(0.02)
-
-
-def known_everywhere(cluster: Cluster, world: World) -> None:
-    """Wait until both processes know what the first has acknowledged."""
-    path = f"/api/v1/main/groups/{world.group}"
-    with Client(cluster.first.url, bearer(world.owner_token)) as owner:
-        position = owner.ask("GET", path).position
-    until_ready(cluster.second)
-    with Client(cluster.second.url, bearer(world.owner_token)) as owner:
-        owner.made("GET", f"{path}?at_least={position}")
 
 
 def test_a_group_reaches_its_namespace_by_way_of_any_process(
@@ -188,26 +120,6 @@ def test_a_race_that_is_retried_blindly_leaves_no_owner(tmp_path: Path) -> None:
         verdict = owners.run(broken.urls, rounds=40, seed=SEED, verbs=("demote",))
 
     assert verdict.standing == 0
-
-
-def test_of_many_with_the_same_tag_one_wins_on_two_processes(
-    cluster: Cluster, world: World
-) -> None:
-    """Reliability A2: exactly one success, everyone else 412, nobody an error of ours."""
-    verdict = races.same_tag(cluster.urls, world.owner_token, rounds=10)
-
-    say("A2, two processes", verdict, seed=SEED)
-    assert verdict.unfair == 0
-    assert set(verdict.statuses) == {"200", "412 etag.mismatch"}
-
-
-def test_one_key_is_one_command_on_two_processes(cluster: Cluster, world: World) -> None:
-    """Reliability A4: the same request with one key, sent to both at once, happens once."""
-    verdict = races.same_key(cluster.urls, world.owner_token, rounds=10, seed=SEED)
-
-    say("A4, two processes", verdict, seed=SEED)
-    assert verdict.unfair == 0
-    assert set(verdict.statuses) == {"200"}
 
 
 def cut_off(cluster: Cluster, node: Node, world: World) -> tuple[float, float]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -65,6 +69,80 @@ def test_init_takes_no_weak_and_no_default_password(tmp_path: Path) -> None:
 
     assert asked.returncode == 2
     assert not (data_dir / "log.db").exists()
+
+
+def test_init_takes_no_password_that_is_no_text(tmp_path: Path) -> None:
+    """Security 3.2: bytes that are no UTF-8 are a fault of the password and told as one."""
+    file = tmp_path / "binary"
+    file.write_bytes(b"\xff\xfe correct horse battery staple")
+
+    done = muniment(
+        "init",
+        "--admin-email",
+        OWNER_EMAIL,
+        "--password-file",
+        str(file),
+        data_dir=tmp_path / "data",
+    )
+
+    assert done.returncode == 8
+    assert "Unicode" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_init_makes_no_directory_that_is_open_to_others(tmp_path: Path, password: Path) -> None:
+    """Security 7.2: umask 077 holds whatever the operator's shell has, also for what is above."""
+    place = tmp_path / "above" / "data"
+    arguments = ("init", "--admin-email", OWNER_EMAIL, "--password-file", str(password))
+    command = (sys.executable, "-m", "ops.cli.main", *arguments, "--data-dir", str(place))
+
+    subprocess.run(("sh", "-c", 'umask 000; exec "$@"', "sh", *command), check=True, timeout=120)
+
+    modes = {path.name: path.stat().st_mode for path in (place.parent, place, *place.iterdir())}
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_what_the_system_refuses_is_said_without_a_trace(tmp_path: Path, password: Path) -> None:
+    """Cli 4, security 7.8: a file in the way, an address that is taken: a line and exit code 8."""
+    data_dir = tmp_path / "data"
+    assert _init(data_dir, password) == 0
+
+    in_the_way = muniment(
+        "init",
+        "--admin-email",
+        OWNER_EMAIL,
+        "--password-file",
+        str(password),
+        data_dir=password / "data",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = muniment("serve", "--port", str(port), data_dir=data_dir)
+
+    assert in_the_way.returncode == refused.returncode == 8
+    assert f"127.0.0.1:{port}: Address already in use" in refused.stderr
+    assert "Traceback" not in in_the_way.stderr + refused.stderr
+
+
+def test_a_command_that_is_interrupted_says_so_by_its_exit_code(tmp_path: Path) -> None:
+    """Cli 4: Ctrl-C is exit code 130."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    arguments = ("init", "--admin-email", OWNER_EMAIL, "--password-file", str(pipe))
+    with subprocess.Popen(
+        (sys.executable, "-m", "ops.cli.main", *arguments, "--data-dir", str(tmp_path / "data"))
+    ) as process:
+        writing = None
+        while writing is None and process.poll() is None:
+            # It can be opened for writing as soon as the command waits for its password.
+            with suppress(OSError):
+                writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+
+    assert writing is not None
+    os.close(writing)
+    assert process.returncode == 130
 
 
 def test_nothing_of_an_installation_is_open_to_others(node: Node) -> None:
@@ -126,17 +204,23 @@ def test_one_process_holds_the_data_directory(node: Node) -> None:
 
 
 def test_digest_and_verify_work_beside_a_server(node: Node) -> None:
-    """Both read the log of a running installation, and agree on its digest."""
+    """Both read the log of a running installation, agree on its digest, and can look back."""
     digest = muniment("digest", data_dir=node.data_dir)
     verify = muniment("verify", data_dir=node.data_dir)
-    early = muniment("digest", "--at", "1", data_dir=node.data_dir)
-    late = muniment("digest", "--at", "100000", data_dir=node.data_dir)
+    early = muniment("digest", "--position", "1", data_dir=node.data_dir)
+    late = muniment("digest", "--position", "100000", data_dir=node.data_dir)
+    before = muniment("digest", "--at", "2020-01-01", data_dir=node.data_dir)
+    after = muniment("digest", "--at", "9999-12-31", data_dir=node.data_dir)
+    never = muniment("digest", "--at", "soon", data_dir=node.data_dir)
 
     position, value = digest.stdout.split()
     assert verify.stdout.strip() == f"{position} events, digest {value}"
     assert early.stdout.split()[0] == "1"
     assert early.stdout.split()[1] != value
     assert late.returncode == 8
+    assert before.stdout.startswith("0 ")
+    assert after.stdout == digest.stdout
+    assert never.returncode == 2
 
 
 def test_probes_tell_that_it_serves_and_is_ready(node: Node) -> None:
@@ -174,6 +258,45 @@ def test_dev_is_for_this_machine_only() -> None:
 
     assert done.returncode == 8
     assert "loopback" in done.stderr
+
+
+def test_dev_has_a_store_of_its_own_and_takes_it_away(tmp_path: Path) -> None:
+    """Cli 7: a real installation's settings do not lead the demo there, nor out of this machine."""
+    settings = {
+        "MUNIMENT_DATABASE_URL": "postgresql://muniment_app@127.0.0.1:1/real",
+        "MUNIMENT_OWNER_DATABASE_URL": "postgresql://owner@127.0.0.1:1/real",
+        "MUNIMENT_MASTER_KEY": "no key at all",
+        "MUNIMENT_PUBLIC_URL": "https://access.example.com",
+        "MUNIMENT_TRUSTED_PROXIES": "127.0.0.1",
+        "TMPDIR": str(tmp_path),
+    }
+    with subprocess.Popen(
+        (sys.executable, "-m", "ops.cli.main", "dev", "--port", "0"),
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told: list[str] = []
+            while not (told and told[-1].startswith("listening on")):
+                told.append(process.stdout.readline())
+                assert told[-1], told
+            (export,) = (line for line in told if line.startswith("export "))
+            shown = dict(word.split("=", 1) for word in shlex.split(export)[1:])
+            url = shown["MUNIMENT_SERVER"]
+            headers = {"Authorization": f"Bearer {shown['MUNIMENT_API_TOKEN']}"}
+            as_itself = httpx.get(f"{url}/api/v1/me", headers=headers)
+            as_another = httpx.get(
+                f"{url}/api/v1/me", headers={**headers, "Host": "access.example.com"}
+            )
+        finally:
+            process.terminate()
+
+    assert told[-1] == f"listening on {url}\n"
+    assert (as_itself.status_code, as_another.status_code) == (200, 400)
+    assert process.returncode == 0
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_help_waits_for_none_of_the_servers_code() -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 MARK = "test.marked.v1"
 NEWS_SECONDS_MAX = 1.5
 ERROR_SECONDS_MAX = 3.0
+# Time never decides a test: what a busy machine delayed once is tried again.
+TRIES = 3
 
 
 def marked(position: int) -> list[Record]:
@@ -155,23 +157,27 @@ def test_unreachable_database_is_an_error_within_3_seconds(postgres_store: Postg
         log.read(0, 1)
     log._store.pool.check()  # noqa: SLF001 - lets the pool notice now what it would notice later
 
-    started = time.monotonic()
-    with pytest.raises(StoreUnreachableError):
-        log.append(2, records(2))
-
-    assert time.monotonic() - started < ERROR_SECONDS_MAX
+    assert fails_soon(lambda: log.append(2, records(2)))
     log.close()
+
+
+def fails_soon(append: Callable[[], None]) -> bool:
+    """Tell whether an append fails in time; a machine that paused may try again."""
+    for _ in range(TRIES):
+        started = time.monotonic()
+        with pytest.raises(StoreUnreachableError):
+            append()
+        if time.monotonic() - started < ERROR_SECONDS_MAX:
+            return True
+    return False
 
 
 def test_exhausted_pool_is_an_error_within_3_seconds(postgres_store: PostgresStore) -> None:
     """An append that gets no connection fails soon, not after minutes."""
     log = postgres_store.open(LOG_ID)
     with log._store.get_connection():  # noqa: SLF001 - takes the only connection away
-        started = time.monotonic()
-        with pytest.raises(StoreUnreachableError):
-            log.append(1, records(1))
+        assert fails_soon(lambda: log.append(1, records(1)))
 
-    assert time.monotonic() - started < ERROR_SECONDS_MAX
     log.close()
 
 
@@ -228,6 +234,11 @@ def test_locked_file_is_an_error(
     log.close()
 
 
+def news_in_time(store: PostgresStore, reader: PostgresReader) -> bool:
+    """Tell whether a follower is no further behind than it may; after a pause it may try again."""
+    return any(news_after(store, reader) < NEWS_SECONDS_MAX for _ in range(TRIES))
+
+
 def news_after(postgres_store: PostgresStore, reader: PostgresReader) -> float:
     """Return how many seconds a follower that waits at most 1 s each time is behind an append."""
     writer = postgres_store.open()
@@ -268,7 +279,7 @@ def test_news_arrive_after_the_listening_connection_was_killed(
         " WHERE query LIKE 'LISTEN%' AND datname = current_database()",
     )
 
-    assert news_after(own_postgres_store, followed_log) < NEWS_SECONDS_MAX
+    assert news_in_time(own_postgres_store, followed_log)
 
     started = time.monotonic()
     while not listening(own_postgres_store):
@@ -302,7 +313,7 @@ def test_news_arrive_without_notifications(
     """Notifications are hints: with none at all a follower is at most 1.5 s behind (B4)."""
     suppress_notifications(own_postgres_store)
 
-    assert news_after(own_postgres_store, followed_log) < NEWS_SECONDS_MAX
+    assert news_in_time(own_postgres_store, followed_log)
 
 
 def test_news_arrive_while_listening_begins_late(
@@ -320,7 +331,7 @@ def test_news_arrive_while_listening_begins_late(
     log.append(1, records(1))
     log.wait(0)
 
-    assert news_after(postgres_store, log) < NEWS_SECONDS_MAX
+    assert news_in_time(postgres_store, log)
     log.close()
 
 

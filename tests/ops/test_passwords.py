@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 
 import argon2
 import pytest
@@ -192,7 +192,12 @@ class HeldHasher(PasswordHasher):
 
     held = Event()
 
+    def __init__(self, inputs: FixedInputs, profile: Argon2Profile) -> None:
+        super().__init__(inputs, profile)
+        self.begun = Semaphore(0)
+
     def _fits(self, stored: str, password: bytes) -> bool:
+        self.begun.release()
         self.held.wait(30)
         return super()._fits(stored, password)
 
@@ -230,7 +235,9 @@ def test_hanging_up_frees_no_running_place(inputs: FixedInputs) -> None:
     async def hang_up() -> int:
         hasher.held.clear()
         tasks = [asyncio.create_task(hasher.verify(stored, GOOD)) for _ in range(34)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
+        for _ in range(2):
+            assert hasher.begun.acquire(timeout=30)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 from msgspec import structs
@@ -28,9 +28,6 @@ from ops.writer import Outcome, Writer
 from tests.domain.world import ADA, BOT, BOTS, DAN, EVENTS, NEW, ROOT, SPARE, index, sealed
 from tests.fixed_inputs import START
 from tests.ops.desk import Answer, Desk, WatchedLog, events_of, group, outcome, refusal, state_of
-
-if TYPE_CHECKING:
-    pass
 
 HEAD = len(EVENTS)
 

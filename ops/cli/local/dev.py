@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
+from msgspec import structs
 
 from domain.sealed import Secret
 from ops import logs
@@ -38,9 +39,20 @@ def command(host: str | None, port: int | None, keep: Path | None) -> None:
             keep = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muniment-")))
         elif (keep / LOG_FILE).exists():
             raise Failure(
-                "instance.already_set_up", f"serve it: muniment serve --data-dir {keep}", CONFLICT
+                "instance.already_set_up",
+                f"serve it: muniment serve --data-dir {shlex.quote(str(keep))}",
+                CONFLICT,
             )
-        settings = read_settings(data_dir=keep, host=host, port=port)
+        # Whatever the environment says of a real installation: the demo's store is its own, and
+        # it is served on this machine only.
+        settings = structs.replace(
+            read_settings(data_dir=keep, host=host, port=port),
+            database_url=None,
+            owner_database_url=None,
+            master_key=None,
+            public_url="",
+            trusted_proxies=(),
+        )
         if not settings.is_loopback:
             raise Failure("dev.not_loopback", "dev listens on loopback only", INVALID)
         logs.configure(level=settings.log_level.upper(), readable=True)
@@ -54,7 +66,8 @@ def command(host: str | None, port: int | None, keep: Path | None) -> None:
 
 
 def _tell(url: str, shown: Shown) -> None:
-    announce(url)
     click.echo(f"sign in as {OWNER_EMAIL} with the password {shown.password.reveal()}")
     token = shlex.quote(shown.token.reveal())
     click.echo(f"export MUNIMENT_SERVER={url} MUNIMENT_API_TOKEN={token}")
+    # Last, so that a script that waits for this line finds the others.
+    announce(url)

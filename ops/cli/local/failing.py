@@ -65,3 +65,7 @@ def explained() -> Iterator[None]:
     except (StoreError, VaultError, DomainError) as error:
         status = next(status for kind, status in _STATUSES if isinstance(error, kind))
         raise Failure(error.code, str(error), status) from error
+    except OSError as error:
+        # A directory that cannot be made, an address that is taken: the operator's to mend.
+        place = f"{error.filename}: " if error.filename else ""
+        raise Failure("system.refused", f"{place}{error.strerror}", INVALID) from error

@@ -62,12 +62,17 @@ def command(
 
 def _password(file: Path | None, *, password_stdin: bool) -> Secret:
     if file is not None:
-        return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
+        return _text(file.read_bytes())
     if password_stdin:
-        return Secret(sys.stdin.readline().rstrip("\r\n"))
+        return _text(sys.stdin.buffer.readline())
     if not sys.stdin.isatty():
         raise click.UsageError("give --password-file or --password-stdin; there is no default")
     return Secret(click.prompt("Password", hide_input=True, confirmation_prompt=True, type=str))
+
+
+def _text(given: bytes) -> Secret:
+    # What is no UTF-8 is kept apart by surrogates, which no password may have.
+    return Secret(given.decode(errors="surrogateescape").rstrip("\r\n"))
 
 
 def _judge(password: Secret, own_words: tuple[str, ...], settings: Settings) -> None:
