@@ -43,13 +43,14 @@ def routes(service: Service) -> list[Any]:
     def readyz() -> Response[Readiness]:
         """Tell whether the process is at the head and may answer."""
         health = service.health()
+        reason = health.reason or ("halted" if health.views_halted else "")
         body = Readiness(
-            ready=not health.reason,
-            reason=health.reason or UNSET,
+            ready=not reason,
+            reason=reason or UNSET,
             applied_position=service.state.position,
             head_position=health.head_position,
             staleness_seconds=round(health.staleness_seconds, 3),
         )
-        return Response(body, status_code=503 if health.reason else 200)
+        return Response(body, status_code=503 if reason else 200)
 
     return [livez, readyz]

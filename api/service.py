@@ -136,11 +136,15 @@ class Past(Protocol):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """How the process stands: `reason` is empty when it is ready (operations 2)."""
+    """How the process stands: `reason` is empty when it is ready (operations 2).
+
+    With `views_halted` it answers checks as ever, but no list: only its probe says no.
+    """
 
     reason: str
     head_position: int
     staleness_seconds: float
+    views_halted: bool = False
 
 
 class Settings(Struct, frozen=True, kw_only=True):

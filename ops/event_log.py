@@ -46,7 +46,7 @@ from ops.store_errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -274,7 +274,9 @@ class PostgresLog(PostgresReader):
         self._known: Record | None = None
         self._doubted = False
         super().__init__(url, log_id)
-        self._conflict_at = -COURTESY_SECONDS
+        self._others_at = -COURTESY_SECONDS
+        # Told, in the appending thread, when an append has lost its answer.
+        self.on_doubt: Callable[[], None] = lambda: None
         self._store = _postgres_store(connection_string(url))
         try:
             self._recorder = _PostgresRecorder(self._store)
@@ -305,6 +307,8 @@ class PostgresLog(PostgresReader):
         """Return at most `limit` records at `after` + 1 and on, in order, as they are stored."""
         found = super().read(after, limit)
         if found and (self._known is None or found[-1].position > self._known.position):
+            # Nobody reads here what this log itself appended.
+            self._others_at = time.monotonic()
             self._known = found[-1]
         return found
 
@@ -332,7 +336,7 @@ class PostgresLog(PostgresReader):
             # Behind the next connection there may be another server, promoted with a shorter log.
             self._doubted = True
         if isinstance(error, psycopg.IntegrityError) and self.is_taken(position):
-            self._conflict_at = time.monotonic()
+            self._others_at = time.monotonic()
             return PositionTakenError(f"position {position} is taken")
         return fault
 
@@ -348,6 +352,7 @@ class PostgresLog(PostgresReader):
         the first attempt still be under way, the key makes one of the two lose, and the bytes
         tell whose they are.
         """
+        self.on_doubt()
         end = time.monotonic() + OUTCOME_BOUND_SECONDS
         while time.monotonic() < end:
             try:
@@ -363,7 +368,7 @@ class PostgresLog(PostgresReader):
                 time.sleep(OUTCOME_POLL_SECONDS)
                 continue
             if outcome is Outcome.CONFLICT:
-                self._conflict_at = time.monotonic()
+                self._others_at = time.monotonic()
                 raise PositionTakenError(f"position {position} is taken")
             return
         raise OutcomeUnknownError(f"what became of position {position} could not be learned")
@@ -379,11 +384,11 @@ class PostgresLog(PostgresReader):
     def turn(self) -> Iterator[None]:
         """Hold the other writers off while the caller reads, decides and appends.
 
-        Courtesy, not safety: for a second after a conflict processes take turns under an
-        advisory lock, so that none keeps losing; without one, or when the lock is not had within
-        its time limit, the append is optimistic (`event-log.md` 5).
+        Courtesy, not safety: for a second after others were seen to write processes take turns
+        under an advisory lock, so that none keeps losing; without one, or when the lock is not
+        had within its time limit, the append is optimistic (`event-log.md` 5).
         """
-        courteous = time.monotonic() - self._conflict_at < COURTESY_SECONDS and self._lock()
+        courteous = time.monotonic() - self._others_at < COURTESY_SECONDS and self._lock()
         try:
             yield
         finally:

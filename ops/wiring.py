@@ -15,6 +15,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+import psycopg
+
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
@@ -26,6 +28,7 @@ from domain import names
 from domain.events import decode
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
+from ops.event_log import PostgresLog
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sessions import StoredFailures, StoredSessions
@@ -119,12 +122,14 @@ class Installation:
         self._history = History(stores.log.reader())
         self._history.keep(state)
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
+        if isinstance(stores.log, PostgresLog):
+            stores.log.on_doubt = self._writer.turn_away
         self._runner = ViewRunner(
             stores.log.reader(),
             stores.views,
             state=state,
             state_at=self._history.at,
-            retry_on=(StoreUnreachableError, StoreSlowError),
+            retry_on=(StoreUnreachableError, StoreSlowError, psycopg.OperationalError),
             on_halt=lambda reason: _log.critical("the views halted: %s", reason),
         )
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
@@ -257,6 +262,7 @@ class Installation:
             reason=reason,
             head_position=self.service.state.position,
             staleness_seconds=staleness,
+            views_halted=self._runner.halted is not None,
         )
 
     def _note_leak(self, token: str, address: str, request_id: str) -> None:

@@ -78,6 +78,7 @@ REVOCATIONS: Final = (
     users.DisableUser,
     users.DeleteUser,
     users.EndSessions,
+    users.RemovePassword,
 )
 
 _log = logging.getLogger("muniment.writer")
@@ -195,6 +196,7 @@ class Writer:
         self._proved_at = inputs.monotonic()
         # What this process believes to be the end of the log, to be found there again.
         self._last = log.read(self._state.position - 1, 1) if self._state.position else []
+        self._in_doubt = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.halted: str | None = None
 
@@ -225,11 +227,26 @@ class Writer:
                 raise HaltedError("writer.halted", 10)
             if self._stopping:
                 raise UnavailableError("writer.stopping", 1)
+            if self._in_doubt:
+                raise UnavailableError("store.unreachable", 1)
             taken = len(self._ordinary) + len(self._revocations)
             if taken >= QUEUE_COMMANDS_MAX - (0 if urgent else RESERVED_COMMANDS):
                 raise UnavailableError("writer.busy", 1)
             (self._revocations if urgent else self._ordinary).append(pending)
             self._bell.notify()
+
+    def turn_away(self) -> None:
+        """Refuse what waits, and what comes until it is known what became of the present append.
+
+        The log says so, in the writer's thread, when an append has lost its answer: following that
+        up may take 10 s, and nobody else is to hang so long (reliability E1).
+        """
+        with self._bell:
+            self._in_doubt = True
+            waiting = [*self._revocations, *self._ordinary]
+            self._revocations.clear()
+            self._ordinary.clear()
+        self._refuse(waiting, "store.unreachable")
 
     def wake(self) -> None:
         """Look for what other processes appended, at once."""
@@ -312,6 +329,8 @@ class Writer:
             if not self._follow():
                 raise AppendRefusedError("a position is taken and not to be read") from None
             return False
+        finally:
+            self._in_doubt = False
         return True
 
     def _decide(self, batch: _Batch, pending: Pending) -> Outcome | BaseException:

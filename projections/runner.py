@@ -13,9 +13,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from domain.events import Record, decode
+from domain.events import Record, UnknownTopicError, UnreadableEventError, decode
 from domain.state import Draft, State, apply
 from projections import audit, views
 from projections.batch import Batch
@@ -43,6 +43,9 @@ class LogReader(Protocol):
 
 class MissingEventError(Exception):
     """The log does not go on where it was left."""
+
+
+_SPEAKING = (MissingEventError, UnknownTopicError, UnreadableEventError)
 
 
 def project(batch: Batch, draft: Draft, fact: Fact) -> None:
@@ -149,8 +152,8 @@ class ViewRunner:
             while not self._stopping:
                 self._follow()
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is not passed over
-            # What a database says may quote rows, which belong in no log.
-            said = "" if isinstance(fault, SQLAlchemyError) else f": {fault}"
+            # What a database or its driver says may quote rows, which belong in no log.
+            said = f": {fault}" if isinstance(fault, _SPEAKING) else ""
             self._halt(f"{type(fault).__name__}{said}")
 
     def _follow(self) -> None:

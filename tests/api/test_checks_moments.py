@@ -17,9 +17,10 @@ from domain.ids import MAIN
 from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
+from tests import service as harness
 from tests.api.checking import ALLOWED, DENIED, Desk, Json, question
 from tests.fixed_inputs import START
-from tests.service import Served, problem, served
+from tests.service import NOBODY, Served, problem, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,3 +341,14 @@ def test_a_fault_that_ends_in_an_allow_is_caught(
     monkeypatch.setattr(desk.http.service.graph, "check", lenient)
 
     assert (200, ALLOWED) == desk.raw(question(desk.bot, "DELETE"), desk.header(desk.by_bot))
+
+
+def test_halted_views_stop_no_check(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations 2: only the probe says no, so that no more lists are sent here."""
+    # A probe's refusal has a body of its own.
+    monkeypatch.setattr(harness, "keep_contract", lambda _: None)
+    desk.http.health = Health(reason="", head_position=1, staleness_seconds=0.0, views_halted=True)
+
+    assert desk.says(question(desk.bot))
+    probed = desk.http.get("/readyz", by=NOBODY)
+    assert (503, "halted") == (probed.status_code, probed.json()["reason"])

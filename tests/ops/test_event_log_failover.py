@@ -14,6 +14,22 @@ from tests.proxy import Fault, Proxy
 MARK = "test.marked.v1"
 
 
+def test_a_lost_answer_is_told_before_it_is_followed_up(
+    distant_log: PostgresLog, proxy: Proxy
+) -> None:
+    """Reliability E1: whoever waits behind can be told at once; the append itself goes through."""
+    told: list[int] = []
+    distant_log.on_doubt = lambda: told.append(distant_log.head())
+    distant_log.append(2, records(2))
+    assert not told
+
+    proxy.arm(MARK.encode(), Fault.BEFORE)
+    distant_log.append(3, [Record(3, MARK, b"marked")])
+
+    assert told == [2]
+    assert distant_log.head() == 3
+
+
 def fail_over(store: PostgresStore, proxy: Proxy) -> None:
     """Let the log lose its last position and go on without it, as an asynchronous standby does."""
     store.database.execute(

@@ -101,6 +101,32 @@ def test_a_fault_of_the_store_is_503_and_the_writer_goes_on(fault: StoreError, c
     assert [created(3)] == events_of(log)
 
 
+def test_while_an_append_is_in_doubt_nobody_waits_for_it() -> None:
+    """Reliability E1: who queued behind it, and who comes meanwhile, is told at once."""
+    log = FailingLog()
+    desk = Desk(log)
+    refused: list[str] = []
+
+    def lose_the_answer() -> None:
+        log.before_append = lambda: None
+        behind = desk.give(group(2))
+        desk.writer.turn_away()
+        refused.append(refusal(behind))
+        with pytest.raises(UnavailableError) as at_the_door:
+            desk.give(group(3))
+        refused.append(at_the_door.value.code)
+
+    log.before_append = lose_the_answer
+    first = desk.give(group(1))
+    with desk.open():
+        assert outcome(first).position == HEAD + 1
+        after = outcome(desk.give(group(4)))
+
+    assert refused == ["store.unreachable", "store.unreachable"]
+    assert after.position == HEAD + 2
+    assert [created(1), created(4)] == events_of(log)
+
+
 def test_what_was_stored_unknown_to_the_writer_is_found_by_its_key() -> None:
     """After 503 log.unknown the repeat with the same key gets the first outcome (event-log 3)."""
     log = FailingLog()
