@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -59,7 +59,7 @@ class Sealer:
 
     async def password(self, hashed: Secret) -> Sealed:
         """Seal the hash of a password under a key of its own."""
-        return (await self._seal({"password": hashed}, None))["password"]
+        return (await self._seal({"password": hashed}, None, "password"))["password"]
 
     async def execute(self, command: commands.Command) -> Outcome:
         """Give the command; new keys that stand in none of its events are destroyed."""
@@ -76,11 +76,16 @@ class Sealer:
         await self._destroy(self._made.difference(_keys_in(events)))
         return outcome
 
-    async def _seal(self, values: Mapping[str, Secret], key: KeyId | None) -> dict[str, Sealed]:
+    async def _seal(
+        self,
+        values: Mapping[str, Secret],
+        key: KeyId | None,
+        purpose: Literal["person", "password"] = "person",
+    ) -> dict[str, Sealed]:
         vault, user = self._service.vault, self._user
 
         def sealed() -> tuple[KeyId, dict[str, Sealed]]:
-            found = vault.create_key(user) if key is None else key
+            found = vault.create_key(user, purpose) if key is None else key
             command_id = self._context.command_id
             return found, {
                 name: vault.seal(found, value, command_id=command_id, subject=user, field=name)
@@ -159,6 +164,22 @@ def retire(service: Service, before: State, facts: Iterable[Fact]) -> None:
         loop = asyncio.get_running_loop()
         destroyed = loop.run_in_executor(None, partial(service.vault.destroy, *ended))
         destroyed.add_done_callback(_note)
+
+
+def end_leftovers(service: Service) -> None:
+    """Destroy, at a start, the keys of passwords that were replaced but not yet ended.
+
+    It reads and writes the vault, so it is not for the event loop.
+    """
+    passwords = (user.password for user in service.state.users.values())
+    used = {password.key for password in passwords if password is not UNSET}
+    try:
+        ended = service.vault.destroy_unused("password", used)
+    except UnavailableError:
+        _log.error("the keys of old passwords could not be destroyed")
+        return
+    if ended:
+        _log.info("keys of old passwords destroyed", extra={"keys": ended})
 
 
 def _note(destroyed: asyncio.Future[None]) -> None:

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
@@ -45,7 +45,12 @@ class Inputs(Protocol):
 class Vault(Protocol):
     """What seals, opens and keys (transparency-log 5)."""
 
-    def create_key(self, subject: str) -> KeyId: ...
+    def create_key(
+        self, subject: str, purpose: Literal["person", "password"] = "person"
+    ) -> KeyId: ...
+    def destroy_unused(
+        self, purpose: Literal["person", "password"], used: Container[KeyId]
+    ) -> int: ...
     def destroy(self, *keys: KeyId) -> None: ...
     def seal(
         self, key: KeyId, value: Secret, *, command_id: CommandId, subject: str, field: str

@@ -295,9 +295,10 @@ def unpack(body: PackedState) -> State:
         values[name] = _persistent(decoded) if rows is None else _objects(rows, decoded)
     texts = body.texts
     tokens: PersistentMap[str, Token] = values["tokens"]
-    tokens_of: dict[PrincipalId, dict[TokenId, None]] = {}
+    none: PersistentMap[TokenId, None] = PersistentMap()
+    tokens_of: dict[PrincipalId, PersistentMap[TokenId, None]] = {}
     for token in tokens.values():
-        tokens_of.setdefault(token.owner, {})[token.id] = None
+        tokens_of[token.owner] = tokens_of.get(token.owner, none).set(token.id, None)
     memberships = MembershipRows(body.memberships, texts)
     return State(
         **values,
@@ -309,7 +310,7 @@ def unpack(body: PackedState) -> State:
         ),
         memberships=_inner_maps(body.memberships.of_principal, texts, memberships.by_group),
         members=_inner_maps(body.memberships.of_group, texts, memberships.by_principal),
-        tokens_of=_persistent(tokens_of),
+        tokens_of=PersistentMap(tokens_of),
     )
 
 
@@ -322,11 +323,13 @@ def _persistent(value: Any) -> Any:  # noqa: ANN401 - any member of the state
 def _objects(struct: type[Struct], rows: list[tuple[Any, ...]]) -> PersistentMap[str, Any]:
     """Answer the Structs of these rows by their ids."""
     names = struct.__struct_fields__
+    optional = [one.name for one in structs.fields(struct) if UnsetType in get_args(one.type)]
     found: dict[str, Any] = {}
     for row in rows:
-        values: dict[str, Any] = {
-            name: UNSET if value is None else value for name, value in zip(names, row, strict=True)
-        }
+        values: dict[str, Any] = dict(zip(names, row, strict=True))
+        for name in optional:
+            if values[name] is None:
+                values[name] = UNSET
         if struct is Role:
             values["mask"] = int.from_bytes(values["mask"])
         found[values["id"]] = struct(**values)

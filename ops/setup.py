@@ -86,7 +86,7 @@ def sealed_user(
 
     password: Sealed | UnsetType = UNSET
     if person.password_hash is not None:
-        password = sealed("password", person.password_hash, vault.create_key(user))
+        password = sealed("password", person.password_hash, vault.create_key(user, "password"))
     return CreateUser(
         id=user,
         email=sealed("email", Secret(names.email(person.email)), own_key),

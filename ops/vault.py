@@ -12,8 +12,9 @@ import hmac
 import os
 import stat
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,13 +47,15 @@ from domain.token_text import base62
 from ops.postgres import ROLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from ops.inputs import Inputs
+
+Purpose = Literal["person", "password"]
 
 POSTGRESQL_SCHEMA: Final = "muniment"
 KEY_BYTES: Final = 32
@@ -204,12 +207,16 @@ class Vault:
                 wrapped = _wrap(master, log_id, key, inputs)
                 connection.execute(
                     insert(keys).values(
-                        id=key, subject=_INSTALLATION, wrapped=wrapped, created=inputs.now()
+                        id=key,
+                        subject=_INSTALLATION,
+                        purpose=_INSTALLATION,
+                        wrapped=wrapped,
+                        created=inputs.now(),
                     )
                 )
         return cls(engine, master_key, log_id, inputs)
 
-    def create_key(self, subject: str) -> KeyId:
+    def create_key(self, subject: str, purpose: Purpose = "person") -> KeyId:
         """A new data key for a person or a password of this subject; durable on return.
 
         Waits for the disk, so not on the event loop. When the command that was to use it is
@@ -218,7 +225,11 @@ class Vault:
         key = KeyId(self._inputs.id())
         wrapped = _wrap(self._master, self._log_id, key, self._inputs)
         row = insert(self._keys).values(
-            id=key, subject=subject, wrapped=wrapped, created=self._inputs.now()
+            id=key,
+            subject=subject,
+            purpose=purpose,
+            wrapped=wrapped,
+            created=self._inputs.now(),
         )
         with self._transaction() as connection:
             connection.execute(row)
@@ -240,6 +251,21 @@ class Vault:
                     connection.execute(delete(self._keys).where(self._keys.c.id.in_(chunk)))
             for key in data_keys:
                 self._cache.pop(key, None)
+
+    def destroy_unused(self, purpose: Purpose, used: Container[KeyId]) -> int:
+        """Destroy the keys of a purpose that nothing uses; answers how many there were.
+
+        Left over when a process ended between an event and the end of what it replaced, or between
+        a key and its command. Keys younger than an hour may yet come to be used.
+        """
+        old = self._inputs.now() - timedelta(hours=1)
+        columns = self._keys.c
+        query = select(columns.id).where(columns.purpose == purpose, columns.created < old)
+        with self._transaction() as connection:
+            found = [KeyId(key) for key in connection.scalars(query)]
+        unused = [key for key in found if key not in used]
+        self.destroy(*unused)
+        return len(unused)
 
     def seal(
         self, key: KeyId, value: Secret, *, command_id: CommandId, subject: str, field: str
@@ -357,6 +383,7 @@ def _keys_table(engine: Engine) -> Table:
         MetaData(),
         Column("id", Text, primary_key=True),
         Column("subject", Text, nullable=False),
+        Column("purpose", Text, nullable=False),
         Column("wrapped", LargeBinary, nullable=False),
         Column("created", DateTime(timezone=True), nullable=False),
         schema=schema,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from api import credentials
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
@@ -190,6 +191,7 @@ class Installation:
         self._loop = asyncio.get_running_loop()
         # Before the writer starts, so that nobody else reads the log's own connection.
         await asyncio.to_thread(self._save_snapshot)
+        await asyncio.to_thread(credentials.end_leftovers, self.service)
         self._runner.start()
         self._writer.start()
         if self._stores.shared:

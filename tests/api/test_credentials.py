@@ -98,3 +98,31 @@ def test_events_of_other_processes_end_keys_too(http: Served) -> None:
     assert http.opens(old, id_, "password")
     http.run(read())
     assert not http.opens(old, id_, "password")
+
+
+def test_a_start_ends_what_the_last_process_left(http: Served) -> None:
+    """Security 3.1: after a crash between a new password and the old one's end."""
+    id_ = http.user(ADA)
+    context = system_context(http.inputs)
+    key = http.vault.create_key(id_, "password")
+    old = http.vault.seal(
+        key, Secret("a hash"), command_id=context.command_id, subject=id_, field="password"
+    )
+
+    credentials.end_leftovers(http.service)
+    assert http.opens(old, id_, "password"), "a key so young may yet come to be used"
+    http.inputs.advance(3_700)
+    credentials.end_leftovers(http.service)
+
+    assert not http.opens(old, id_, "password")
+    user = http.state.users[id_]
+    assert http.opens(user.email, id_, "email")
+    assert http.get("me", by=basic(ADA)).is_success
+
+
+def test_a_start_without_the_vaults_database_goes_on(http: Served) -> None:
+    """What could not be ended is ended at the start after."""
+    with http.vault._engine.begin() as connection:  # noqa: SLF001 - the database that fails
+        connection.exec_driver_sql("ALTER TABLE vault_keys RENAME TO away")
+
+    credentials.end_leftovers(http.service)
