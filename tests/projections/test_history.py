@@ -96,7 +96,8 @@ def test_recent_states_are_near_and_old_ones_not_forgotten() -> None:
         history.at(position)
         costs.append(reader.given - before)
 
-    recent = head - SMALL["RECENT_POSITIONS"]
+    # The first that is still kept near by may come so much later than what is recent begins.
+    recent = head - SMALL["RECENT_POSITIONS"] + SMALL["NEAR_POSITIONS"]
     assert max(costs[recent:]) <= SMALL["NEAR_POSITIONS"]
     assert max(costs) <= SMALL["FAR_POSITIONS"] + SMALL["NEAR_POSITIONS"]
     assert max(costs[:recent]) > SMALL["NEAR_POSITIONS"]
