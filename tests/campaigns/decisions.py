@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from msgspec import Struct
 
 from tests.campaigns.access import EVALUATION
 from tests.campaigns.client import Answer, Client, bearer
-from tests.campaigns.worlds import Question, World
+from tests.campaigns.worlds import CLOCK, Question, World
 
 EVALUATIONS: Final = "/access/v1/evaluations"
 SHORT: Final = 20_000
@@ -72,15 +71,17 @@ def _ask(
     context = {"at_least": world.position}
     verdict.checks += len(questions)
     for client in clients:
-        began = time.time()
+        began = CLOCK.now().timestamp()
         answer = client.ask("POST", EVALUATIONS, _batch(questions, context))
-        _compare(world, questions, answer, (began, time.time()), verdict)
+        _compare(world, questions, answer, (began, CLOCK.now().timestamp()), verdict)
         for question in questions[:SINGLES]:
-            began = time.time()
+            began = CLOCK.now().timestamp()
             item = question.item()
             item["context"] = {**item.get("context", {}), **context}
             single = client.ask("POST", EVALUATION, item)
-            _judge(world, question, single.body["decision"], (began, time.time()), verdict)
+            _judge(
+                world, question, single.body["decision"], (began, CLOCK.now().timestamp()), verdict
+            )
             verdict.singles += 1
 
 
@@ -95,7 +96,7 @@ def _ask_of_the_past(
     if verdict.different:
         return
     for _ in range(SINGLES):
-        at = round(time.time() - chance.uniform(0.001, 1.0), 3)
+        at = round(CLOCK.now().timestamp() - chance.uniform(0.001, 1.0), 3)
         instant = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
         context = {
             "at_least": world.position,

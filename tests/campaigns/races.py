@@ -16,6 +16,7 @@ from tests.campaigns.crowd import Crowd, Request, crowd
 SHORT: Final = 100
 LONG: Final = 1_000
 PAIRS_SHORT: Final = 500
+PAIRS_AMONG_NODES: Final = 200
 PAIRS_LONG: Final = 10_000
 PAIRS_AT_ONCE: Final = 4
 RESTARTED: Final = 20

@@ -13,7 +13,7 @@ from tests.campaigns.access import ACCOUNTS, EVALUATION, World, question
 from tests.campaigns.client import Answer, Client, basic, bearer
 from tests.e2e.node import OWNER_EMAIL, OWNER_PASSWORD
 
-SHORT: Final = 300
+SHORT: Final = 150
 # A sign-in costs a password hash.
 SHORT_SESSIONS: Final = 10
 LONG: Final = 10_000
@@ -65,7 +65,7 @@ def _asked(world: World) -> Callable[[Client, int], bool]:
     return holds
 
 
-def _made(client: Client, method: str, path: str, body: Any = None) -> Answer:  # noqa: ANN401 - JSON
+def _made(client: Client, method: str, path: str, body: Any = None) -> Answer:  # noqa: ANN401 - any JSON value
     answer = client.ask(method, path, body)
     assert answer.ok, answer.text
     return answer

@@ -90,23 +90,6 @@ CHANGES: Final[dict[str, Change]] = {
 }
 
 
-def cut_tail(rows: Rows, chance: random.Random) -> int:
-    """Take the last row away; what is left is a log that may have been."""
-    del chance
-    return rows.pop()[0]
-
-
-def flip_beside(rows: Rows, chance: random.Random) -> int:
-    """Change who did it: one letter of an actor's id, which stays one."""
-    number = chance.randrange(len(rows))
-    position, topic, state = rows[number]
-    head, mark, rest = state.partition(b'"actor":{"type":"')
-    kind, told, id_ = rest.partition(b'","id":"')
-    letter = b"A" if id_[:1] != b"A" else b"B"
-    rows[number] = position, topic, head + mark + kind + told + letter + id_[1:]
-    return position
-
-
 def run(store: Path, directory: Path, *, changes: int, seed: int) -> Verdict:
     """Change a copy of a store once, `changes` times, each kind in turn, and look for it."""
     chance = random.Random(seed)  # noqa: S311 - nothing is to be secret, all repeatable

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from msgspec import Struct
 
+from ops.inputs import SystemInputs
 from tests.campaigns.client import Client
 from tests.oracle import Model, allowed, grants, reaches
 
+# The clock by which the servers under test judge.
+CLOCK: Final = SystemInputs()
 TYPES: Final = ("FLOW", "EXECUTION", "record", "*")
 ACTIONS: Final = ("VIEW", "LIST", "READ", "UPDATE", "record:write", "*")
 NAMESPACES: Final = ("prod", "prod.billing", "production", "dev", "dev.a.b", "deva")
@@ -205,10 +207,10 @@ class World:
         sent: dict[str, str] = {}
         draw = self._chance.random()
         if draw < 0.15:
-            begins = round(time.time() + self._chance.uniform(0.0, 0.6), 3)
+            begins = round(CLOCK.now().timestamp() + self._chance.uniform(0.0, 0.6), 3)
             sent["notBefore"] = _instant(begins)
         elif draw < 0.3:
-            ends = round(time.time() + self._chance.uniform(0.3, 0.9), 3)
+            ends = round(CLOCK.now().timestamp() + self._chance.uniform(0.3, 0.9), 3)
             sent["expiresAt"] = _instant(ends)
         return sent, {"begins": begins, "ends": ends}
 

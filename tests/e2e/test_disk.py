@@ -12,6 +12,7 @@ from domain.sealed import Secret
 from ops.demo import seed
 from ops.settings import read_settings
 from tests.campaigns import disk, tamper, trace
+from tests.campaigns.journal import WRITERS
 from tests.campaigns.report import say
 
 SEED = 20261123
@@ -39,7 +40,7 @@ def test_a_build_that_passes_over_a_failed_sync_is_noticed(traced_directory: Pat
 
     say("D4, swallow", verdict)
     assert verdict.injected > 0
-    assert verdict.acknowledged_after > 0
+    assert verdict.acknowledged_after > WRITERS
     assert verdict.unready_seconds > disk.UNREADY_SECONDS
     assert verdict.exit_code != 10
 
@@ -97,18 +98,7 @@ def test_every_change_that_a_fold_sees_is_found(year: Path, tmp_path: Path) -> N
 
 def test_an_untouched_copy_passes(year: Path, tmp_path: Path) -> None:
     """Control of reliability D6: copied row by row in the same way, nothing is found."""
-    tamper.change(year, tmp_path / "copy", lambda rows, _chance: len(rows), random.Random(SEED))  # noqa: S311 - repeatable
+    tamper.change(year, tmp_path / "copy", lambda rows, _chance: len(rows), random.Random(SEED))  # noqa: S311 - nothing is to be secret, all repeatable
 
     assert tamper.printed("verify", year)[0] == 0
     assert tamper.printed("verify", tmp_path / "copy") == tamper.printed("verify", year)
-
-
-@pytest.mark.parametrize("how", [tamper.cut_tail, tamper.flip_beside])
-def test_a_change_that_no_fold_sees_needs_a_checkpoint(
-    year: Path, tmp_path: Path, how: tamper.Change
-) -> None:
-    """Reliability D6: a cut tail, or another actor, is found once `verify` has checkpoints."""
-    tamper.change(year, tmp_path / "copy", how, random.Random(SEED))  # noqa: S311 - repeatable
-
-    if tamper.printed("verify", tmp_path / "copy")[0] == 0:
-        pytest.skip(f"D6, {how.__name__}: verify has no signed checkpoint to compare with")

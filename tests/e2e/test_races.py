@@ -179,12 +179,12 @@ def test_one_key_is_one_command_on_three_nodes(cluster: Cluster, common_token: s
     """Reliability A4: the same request with one key, sent to two nodes, happens once."""
     who = callers(cluster.urls, common_token)
 
-    verdict, last = races.same_key(cluster.urls, who, rounds=races.PAIRS_SHORT, seed=SEED)
+    verdict, last = races.same_key(cluster.urls, who, rounds=races.PAIRS_AMONG_NODES, seed=SEED)
     cluster.nodes[2].stop()
     cluster.nodes[2].start()
     repeated = races.same_key_again(cluster.nodes[2].url, common_token, last)
 
-    say("A4, three nodes", (verdict, repeated), n=races.PAIRS_SHORT, seed=SEED)
+    say("A4, three nodes", (verdict, repeated), n=races.PAIRS_AMONG_NODES, seed=SEED)
     assert verdict.unfair == repeated.unfair == 0
     assert set(verdict.statuses) == {"200", "422 idempotency.mismatch"}
 
