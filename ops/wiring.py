@@ -196,6 +196,9 @@ class Installation:
         self._writer.start()
         if self._stores.shared:
             self._listening.start()
+        # Routes and documents were built since the state was frozen.
+        gc.collect()
+        gc.freeze()
 
     async def _stop(self) -> None:
         self._stopping.set()
