@@ -21,7 +21,7 @@ from tests.campaigns.client import Client, bearer
 from tests.campaigns.witness import MARK
 from tests.e2e.node import Node
 
-SHORT: Final = 20_000
+SHORT: Final = 10_000
 LONG: Final = 1_000_000
 WRITERS: Final = 16
 MEMBERS: Final = 99

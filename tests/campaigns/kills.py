@@ -13,7 +13,7 @@ from tests.campaigns.access import owner_token
 from tests.campaigns.journal import Journal, Load, Tally, make_groups, tally
 from tests.e2e.node import PROGRAM, Node, muniment
 
-SHORT: Final = 20
+SHORT: Final = 10
 LONG: Final = 1_000
 RUN_SECONDS: Final = (0.0, 0.4)
 READY_SECONDS: Final = 5.0
