@@ -194,7 +194,8 @@ class ViewRunner:
         with self._engine.begin() as connection:
             place = views.lock(connection)
             if place is None or not self._is_ours(place):
-                _log.warning("the views are made anew")
+                if place is not None:
+                    _log.warning("the views are made anew")
                 views.begin(connection, self._log.log_id)
                 place = None
         position = 0 if place is None else place.position
