@@ -36,7 +36,9 @@ prepare() {
   fi
   local -a install=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check)
   [[ "$EUID" -ne 0 ]] || install+=(--root-user-action=ignore)
-  "${install[@]}" --require-hashes --requirement "$requirements"
+  # The lock is the whole closure. Resolving what depends on what again could choose a release that
+  # came after the lock, which has no hash in it: `coverage[toml]` did, once there was a newer one.
+  "${install[@]}" --no-deps --require-hashes --requirement "$requirements"
   "${install[@]}" --no-deps --no-build-isolation --config-settings editable_mode=compat \
     --editable "$repository"
   echo "$wanted" >"$stamp"

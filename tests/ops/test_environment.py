@@ -91,3 +91,12 @@ def test_an_interrupted_or_moved_environment_is_made_again(repository: Path) -> 
     assert first == second == at(repository)
     assert said == ""
     assert moved == at(repository.with_name("elsewhere"))
+
+
+def test_installed_packages_have_all_that_they_need() -> None:
+    """The lock is installed as it is, so it has to be whole: nothing a package needs is left out."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout
