@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, assert_never
 from msgspec import UNSET, Struct, UnsetType
 
 from domain import access, escalation
-from domain.errors import ConflictError, Dependent, ForbiddenError, NotFoundError
+from domain.errors import ConflictError, Dependent, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TenantId, TokenId, UserId
 from domain.limits import BINDINGS_A_SUBJECT_MAX, GROUPS_A_PRINCIPAL_MAX, MEMBERS_A_GROUP_MAX
 from domain.permissions import Permission
@@ -111,7 +111,16 @@ Event = (
 # State
 
 
+class Access(Struct, frozen=True, gc=False):
+    """Since when a principal has had access to a tenant."""
+
+    granted: datetime
+    position: int
+
+
 class Membership(Struct, frozen=True, kw_only=True):
+    """`ordinal` is the position at which it began."""
+
     tenant: TenantId
     group: GroupId
     principal: PrincipalId
@@ -378,46 +387,6 @@ def require_room_for_binding(state: Facts, subject: SubjectId, new: int = 1) -> 
         raise ConflictError("binding.too_many", f"{subject} has too many bindings")
 
 
-def set_privilege(
-    state: Facts, context: Context, principal: PrincipalId, *, owner: bool
-) -> tuple[Event, ...]:
-    """Give or take the privilege of an instance owner; the present value changes nothing.
-
-    Raises ForbiddenError `privilege.denied` and ConflictError `owner.last`.
-    """
-    if owner == (principal in state.owners):
-        return ()
-    if not access.is_unbounded_owner(state, context):
-        raise ForbiddenError("privilege.denied", "only an instance owner changes the privilege")
-    if owner:
-        return (InstanceOwnerGranted(principal=principal),)
-    require_other_owner(state, principal)
-    return (InstanceOwnerRevoked(principal=principal),)
-
-
-def require_other_owner(state: Facts, principal: PrincipalId) -> None:
-    """Keep an enabled instance owner who can sign in besides this one, if this one is such.
-
-    Raises ConflictError `owner.last` (kestra-iam 5.5, security 2.6).
-    """
-    if not _owns_and_signs_in(state, principal):
-        return
-    for other in state.owners:
-        if other != principal and _owns_and_signs_in(state, other):
-            return
-    raise ConflictError("owner.last", f"{principal} is the last instance owner who can sign in")
-
-
-def _owns_and_signs_in(state: Facts, principal: PrincipalId) -> bool:
-    user = state.users.get(principal)
-    return (
-        user is not None
-        and user.enabled
-        and user.password is not UNSET
-        and principal in state.owners
-    )
-
-
 # Memory
 
 
@@ -429,7 +398,8 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
             _binding_created(draft, event)
         case TenantAccessGranted():
             draft.touched[event.principal] = draft.position
-            draft.link(draft.access, event.principal, event.tenant, draft.at)
+            granted = Access(draft.at, draft.position)
+            draft.link(draft.access, event.principal, event.tenant, granted)
         case TenantAccessEnded():
             draft.touched[event.principal] = draft.position
             draft.unlink(draft.access, event.principal, event.tenant)

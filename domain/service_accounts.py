@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, names, principals
-from domain.errors import ConflictError, Faults, ForbiddenError, NotFoundError
+from domain import access, escalation, names, principals, privilege
+from domain.errors import ConflictError, Faults, NotFoundError
 from domain.ids import GroupId, ServiceAccountId, TenantId
 from domain.permissions import Permission
 
@@ -118,12 +118,15 @@ Event = (
 
 
 class ServiceAccount(Struct, frozen=True, kw_only=True):
+    """`enabled_position`: since when it has been enabled, or was the last time."""
+
     id: ServiceAccountId
     name: str
     description: str
     enabled: bool
     created: datetime
     changed: int
+    enabled_position: int
 
 
 # Rules
@@ -190,9 +193,7 @@ def _create_service_account(
             raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
     owner: tuple[principals.Event, ...] = ()
     if command.instance_owner:
-        if not access.is_unbounded_owner(state, context):
-            raise ForbiddenError("privilege.denied", "only an instance owner makes another")
-        owner = (principals.InstanceOwnerGranted(principal=command.id),)
+        owner = privilege.set_privilege(state, context, command.id, owner=True)
     granted = (
         principals.TenantAccessGranted(tenant=tenant, principal=command.id) for tenant in tenants
     )
@@ -236,7 +237,7 @@ def _change_service_account(
         events.extend((*left, *joined))
     if command.instance_owner is not UNSET:
         events.extend(
-            principals.set_privilege(state, context, command.id, owner=command.instance_owner)
+            privilege.set_privilege(state, context, command.id, owner=command.instance_owner)
         )
     return tuple(events)
 
@@ -279,6 +280,7 @@ def apply(draft: Draft, event: Event) -> None:
                 enabled=True,
                 created=draft.at,
                 changed=draft.position,
+                enabled_position=draft.position,
             )
         case ServiceAccountRenamed():
             _replace(draft, event.id, name=event.name)
@@ -287,14 +289,14 @@ def apply(draft: Draft, event: Event) -> None:
         case ServiceAccountDisabled():
             _replace(draft, event.id, enabled=False)
         case ServiceAccountEnabled():
-            _replace(draft, event.id, enabled=True)
+            _replace(draft, event.id, enabled=True, enabled_position=draft.position)
         case ServiceAccountDeleted():
             accounts.pop(event.id, None)
         case _:
             assert_never(event)
 
 
-def _replace(draft: Draft, id_: ServiceAccountId, **values: str | bool) -> None:
+def _replace(draft: Draft, id_: ServiceAccountId, **values: str | bool | int) -> None:
     account = draft.service_accounts.get(id_)
     if account is not None:
         draft.service_accounts[id_] = structs.replace(account, changed=draft.position, **values)

@@ -29,7 +29,7 @@ from domain.ids import (
     UserId,
 )
 from domain.permissions import Permissions, granted
-from domain.principals import Binding, Membership
+from domain.principals import Access, Binding, Membership
 from domain.roles import Role
 from domain.service_accounts import ServiceAccount
 from domain.tenants import Tenant
@@ -141,7 +141,7 @@ class Facts(Protocol):
     @property
     def service_accounts(self) -> Lookup[SubjectId, ServiceAccount]: ...
     @property
-    def access(self) -> Lookup[SubjectId, Mapping[TenantId, datetime]]: ...
+    def access(self) -> Lookup[SubjectId, Mapping[TenantId, Access]]: ...
     @property
     def owners(self) -> Mapping[PrincipalId, int]: ...
     @property
@@ -190,7 +190,7 @@ class State(Struct, frozen=True, kw_only=True):
     users: Map[SubjectId, User] = Map()
     emails: Map[bytes, UserId] = Map()
     service_accounts: Map[SubjectId, ServiceAccount] = Map()
-    access: Map[SubjectId, InnerMap[TenantId, datetime]] = Map()
+    access: Map[SubjectId, InnerMap[TenantId, Access]] = Map()
     touched: Map[str, int] = Map()
     groups: Map[SubjectId, Group] = Map()
     group_names: Map[tuple[TenantId, str], GroupId] = Map()
@@ -239,7 +239,7 @@ class Draft:
     users: MapMutation[SubjectId, User]
     emails: MapMutation[bytes, UserId]
     service_accounts: MapMutation[SubjectId, ServiceAccount]
-    access: MapMutation[SubjectId, InnerMap[TenantId, datetime]]
+    access: MapMutation[SubjectId, InnerMap[TenantId, Access]]
     touched: MapMutation[str, int]
     groups: MapMutation[SubjectId, Group]
     group_names: MapMutation[tuple[TenantId, str], GroupId]
@@ -320,6 +320,8 @@ class Draft:
             mask=self.mask(tenant, permissions),
             created=self.at,
             changed=self.position,
+            created_position=self.position,
+            permissions_position=self.position,
         )
 
     def replace_role(self, id_: RoleId, **values: str | int | Permissions) -> None:

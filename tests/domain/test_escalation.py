@@ -172,15 +172,15 @@ MUTANTS = {
     "instance owner": Mutant(
         {
             "domain.commands": {"require_owner": unjudged},
-            "domain.principals.access": {"is_unbounded_owner": anyone},
+            "domain.privilege.access": {"is_unbounded_owner": anyone},
         },
         (GrantInstanceOwner,),
     ),
     "instance owner of an account": Mutant(
-        {"domain.principals.access": {"is_unbounded_owner": anyone}}, (ChangeServiceAccount,)
+        {"domain.privilege.access": {"is_unbounded_owner": anyone}}, (ChangeServiceAccount,)
     ),
     "instance owner at birth": Mutant(
-        {"domain.service_accounts.access": {"is_unbounded_owner": anyone}}, (CreateServiceAccount,)
+        {"domain.privilege.access": {"is_unbounded_owner": anyone}}, (CreateServiceAccount,)
     ),
 }
 

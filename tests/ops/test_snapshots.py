@@ -16,7 +16,7 @@ from msgspec import defstruct
 from domain.access import compile_subject
 from domain.events import Record, decode
 from domain.state import PersistentMap, State, digest, evolve
-from ops import packed_state, snapshots
+from ops import packed_state, snapshots, unpacked_state
 from ops.bench import data
 from tests.histories import LOG_ID, Histories
 from tests.memory_log import MemoryLog
@@ -146,12 +146,12 @@ def test_an_inner_map_that_forgets_a_row_is_noticed(
     """The comparison would notice one membership less, on either side (positive control)."""
     history = grown_with_members()
     save(tmp_path / "snapshot", history)
-    whole: Callable[..., list[object]] = getattr(packed_state.MembershipRows, index)
+    whole: Callable[..., list[object]] = getattr(unpacked_state.MembershipRows, index)
 
-    def forgetful(rows: packed_state.MembershipRows, numbers: Sequence[int]) -> list[object]:
+    def forgetful(rows: unpacked_state.MembershipRows, numbers: Sequence[int]) -> list[object]:
         return whole(rows, numbers)[1:]
 
-    monkeypatch.setattr(packed_state.MembershipRows, index, forgetful)
+    monkeypatch.setattr(unpacked_state.MembershipRows, index, forgetful)
     loaded = snapshots.load(tmp_path / "snapshot", log_of(history.records))
 
     assert loaded is not None
