@@ -40,6 +40,8 @@ from api.questions import (
 from domain.errors import DomainError, ForbiddenError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
     from api.judging import Asked, Moment
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
 ITEMS_MAX: Final = 1_000
+# Working out why takes a thousand times as long as a check, and anyone may ask it of oneself.
+EXPLAINED_MAX: Final = 100
 _PATHS: Final = frozenset({EVALUATION, EVALUATIONS})
 
 _ALLOWED: Final = b'{"decision":true}'
@@ -159,9 +163,10 @@ class Checks:
                     raise item
                 evaluation = with_defaults(item, batch)
                 asked = judge.read(asker, evaluation, moment)
-                allowed = judge.decide(asked, moment)
                 if asked.explains:
+                    _require_few(explained)
                     explained[len(answers)] = asked, evaluation
+                allowed = judge.decide(asked, moment)
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_failed(error))
@@ -203,6 +208,13 @@ def _asker(service: Service, scope: HTTPScope) -> Asker:
             "auth.required", "a check needs an API token", presented=bool(scheme)
         )
     return Asker(bearer(service, text.decode("latin-1"), scope), client_address(scope))
+
+
+def _require_few(explained: Collection[object]) -> None:
+    if len(explained) >= EXPLAINED_MAX:
+        raise MalformedError(
+            "batch.too_large", f"at most {EXPLAINED_MAX} items of a request are explained"
+        )
 
 
 def _failed(error: Exception) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.checks import EVALUATIONS
+from api.checks import EVALUATIONS, EXPLAINED_MAX
 from api.judging import Judge, Sight
 from domain.access import Narrowing
 from domain.bindings import Assignment, AssignRole
@@ -204,6 +204,23 @@ def test_a_batch_explains_the_items_that_ask(desk: Desk) -> None:
     assert ["allowed", "permission.not_granted"] == [items[i]["context"]["code"] for i in (0, 2)]
     assert {"decision": True} == items[1]
     assert 400 == items[3]["context"]["error"]["status"]
+
+
+def test_few_items_of_a_batch_are_explained(desk: Desk) -> None:
+    """Each costs far more than a check: the ones beyond the limit fail alone."""
+    body = {
+        **question(desk.bot),
+        "context": WHY,
+        "evaluations": [{}] * (EXPLAINED_MAX + 1) + [{"context": {}}],
+    }
+
+    items = desk.http.post(EVALUATIONS, body, by=desk.by_bot).json()["evaluations"]
+
+    assert all("paths" in item["context"] for item in items[:EXPLAINED_MAX])
+    assert [(False, 400), True] == [
+        (items[-2]["decision"], items[-2]["context"]["error"]["status"]),
+        items[-1]["decision"],
+    ]
 
 
 def test_the_past_is_explained_as_it_was(desk: Desk) -> None:
