@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, principals
+from domain import access, escalation, principals, privilege
 from domain.errors import ConflictError, FieldFault, ForbiddenError, NotFoundError
 from domain.ids import BindingId, GroupId, TenantId, UserId
 from domain.sealed import Sealed
@@ -345,7 +345,7 @@ def _change_user(
     events.extend(_changed_places(state, user, command, context))
     if command.instance_owner is not UNSET:
         events.extend(
-            principals.set_privilege(state, context, user.id, owner=command.instance_owner)
+            privilege.set_privilege(state, context, user.id, owner=command.instance_owner)
         )
     return tuple(events)
 
@@ -401,7 +401,7 @@ def _remove_password(state: Facts, command: RemovePassword) -> tuple[Event, ...]
     user = require(state, command.id)
     if user.password is UNSET:
         raise NotFoundError("user.auth_unknown", f"{user.id} has no password")
-    principals.require_other_owner(state, user.id)
+    privilege.require_other_owner(state, user.id)
     return (PasswordRemoved(id=user.id),)
 
 
@@ -409,7 +409,7 @@ def _disable_user(state: Facts, command: DisableUser) -> tuple[Event, ...]:
     user = require(state, command.id)
     if not user.enabled:
         return ()
-    principals.require_other_owner(state, user.id)
+    privilege.require_other_owner(state, user.id)
     return (UserDisabled(id=user.id),)
 
 
@@ -423,7 +423,7 @@ def _enable_user(state: Facts, command: EnableUser, context: Context) -> tuple[E
 
 def _delete_user(state: Facts, command: DeleteUser) -> tuple[Event | principals.Event, ...]:
     user = require(state, command.id)
-    principals.require_other_owner(state, user.id)
+    privilege.require_other_owner(state, user.id)
     return (*principals.end(state, user.id), UserDeleted(id=user.id))
 
 

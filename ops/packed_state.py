@@ -10,19 +10,12 @@ from __future__ import annotations
 from array import array
 from datetime import datetime
 from itertools import accumulate, chain, islice, repeat
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    TypedDict,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, Final, TypedDict, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
+from domain.aliases import Alias
 from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TenantId, TokenId
 from domain.principals import Binding, Membership
 from domain.roles import Role
@@ -31,6 +24,7 @@ from domain.service_accounts import ServiceAccount
 from domain.state import DeferredMap, InnerMap, PersistentMap, State
 from domain.tokens import Token
 from domain.users import User
+from ops.packed_aliases import pack_aliases, unpack_aliases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -120,12 +114,13 @@ class PackedState(Struct, array_like=True, kw_only=True):
     service_accounts: _ServiceAccounts
     access: _Access
     touched: _Touched
+    aliases: list[Alias]
     others: dict[str, Raw]
 
 
-# Built anew from `memberships`, `bindings` and `tokens`.
-INDEXES: Final = frozenset({"members", "bindings_of", "bindings_to", "tokens_of"})
-LARGE: Final = frozenset({"memberships", "bindings", "service_accounts", "access", "touched"})
+# Built anew from `memberships`, `bindings`, `tokens` and `aliases_of`.
+INDEXES: Final = frozenset({"members", "bindings_of", "bindings_to", "tokens_of", "aliases"})
+LARGE: Final = frozenset("memberships bindings service_accounts access touched aliases_of".split())
 OTHERS: Final = tuple(
     name for name in State.__struct_fields__ if name not in INDEXES and name not in LARGE
 )
@@ -159,6 +154,7 @@ def pack(state: State) -> PackedState:
         touched=_Touched(
             id=_numbers(state.touched.keys(), texts), position=_positions(state.touched.values())
         ),
+        aliases=pack_aliases(state),
         others={
             name: Raw(msgspec.msgpack.encode(_plain_value(name, getattr(state, name))))
             for name in OTHERS
@@ -303,6 +299,7 @@ def unpack(body: PackedState) -> State:
     return State(
         **values,
         **_unpack_bindings(body.bindings, texts),
+        **unpack_aliases(body.aliases),
         service_accounts=_unpack_service_accounts(body.service_accounts, texts),
         access=_unpack_access(body.access, texts),
         touched=PersistentMap(

@@ -27,6 +27,7 @@ from tests.domain.world import (
     BEGINNING,
     BETA,
     account,
+    alias_index,
     bound,
     group,
     managed,
@@ -186,7 +187,7 @@ def faults(graph: Open) -> list[str]:
 def faults_step_by_step(kind: type[Open]) -> list[str]:
     """Publish one event after another; answer what is wrong after any of them."""
     state = evolve(State(), facts(State(), BEGINNING))
-    graph = kind(state, email_index)
+    graph = kind(state, email_index, alias_index)
     found = faults(graph)
     for event in STEPS:
         new = facts(state, (event,))
@@ -217,13 +218,13 @@ def test_a_graph_of_a_state_answers_as_one_that_followed() -> None:
     """Started late or there from the beginning: the same answers (reliability B6)."""
     state = evolve(State(), facts(State(), (*BEGINNING, *STEPS)))
 
-    assert [] == faults(Open(state, email_index))
+    assert [] == faults(Open(state, email_index, alias_index))
 
 
 def test_a_binding_that_came_and_went_in_one_publication_is_never_seen() -> None:
     """Several commands may be published at once; each event is judged by what was before."""
     state = evolve(State(), facts(State(), (*BEGINNING, *STEPS[:10])))
-    graph = Open(state, email_index)
+    graph = Open(state, email_index, alias_index)
     assert [] == faults(graph)
     both = (
         bound(CI, WRITER, RECORD, id_="bnd_brief"),
