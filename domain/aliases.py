@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from domain.commands import Context
     from domain.state import Draft, Facts
 
+# The name of the field as which a person's alias is sealed.
+FIELD: Final = "alias"
+
 # An alias of a principal: where it holds, its type, and the keyed index of all three.
 AliasKey = tuple[TenantId, str, bytes]
 

@@ -116,8 +116,8 @@ class Histories:
             try:
                 command = self.random.choice(makers)()
                 self.give(command, actor=self._actor(), fingerprint=fingerprint)
-            except (DomainError, IndexError):
-                # An IndexError is a command for which there is nothing to choose from yet.
+            except (DomainError, LookupError):
+                # A LookupError is a command for which there is nothing to choose from yet.
                 continue
 
     # Choices
@@ -456,11 +456,13 @@ class Histories:
         return (self._set_alias, self._set_alias, self._remove_alias)
 
     def _set_alias(self) -> Command:
-        tenant, type_ = self._tenant(), self._one(("user", "service_account", "identity"))
+        principal = self._principal()
+        own = "user" if principal in self.state.users else "service_account"
+        tenant, type_ = self._one(self.state.access[principal]), self._one((own, "identity"))
         id_ = self._one(NAMES)
         return aliases.SetAlias(
             tenant=tenant,
-            principal=self._one(self._principals()),
+            principal=principal,
             type=type_,
             id=Secret(id_),
             index=alias_index(tenant, type_, id_),
