@@ -185,7 +185,7 @@ def _set_alias(state: Facts, command: SetAlias, context: Context) -> tuple[Event
     rights = access.rights(state, context, tenant)
     kind = require_carrier(state, rights, principal, "UPDATE")
     if _KINDS.get(type_, kind) != kind:
-        fault = FieldFault("type", "is of another kind of subject", "alias.type")
+        fault = FieldFault("type", "is of another kind of subject", "alias.invalid")
         raise InvalidError("alias.invalid", f"type {fault.detail}", fields=(fault,))
     _require_may_lend(state, context, tenant, principal)
     carrier = _carrier_of(state, command)
