@@ -267,13 +267,14 @@ class AccessGraph:
         for fact in facts:
             self._drop(before, fact.envelope.event)
 
-    def _drop(self, before: State, event: Event) -> None:  # noqa: C901 - one branch an effect
+    # What changes no answer that is kept stands last: nothing is kept of who has no access or is
+    # disabled, a deleted role comes with the ends of its bindings, and tokens and aliases are
+    # looked up in the state.
+    def _drop(self, before: State, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an effect
         match event:
-            case (
-                principals.MemberAdded()
-                | principals.MemberRemoved()
-                | principals.TenantAccessEnded()
-            ):
+            case principals.MemberAdded() | principals.MemberRemoved():
+                self._drop_in(event.tenant, event.principal)
+            case principals.TenantAccessEnded():
                 self._drop_in(event.tenant, event.principal)
             case groups.GroupDeleted():
                 self._drop_in(event.tenant, event.id)
@@ -298,8 +299,6 @@ class AccessGraph:
                 | service_accounts.ServiceAccountDeleted()
             ):
                 self._rename(before, event)
-            # What follows changes no answer that is kept: nothing is kept of who has no access or is
-            # disabled, a deleted role comes with its bindings' ends, and the rest is in the state.
             case (
                 aliases.AliasSet()
                 | aliases.AliasRemoved()
