@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from shutil import which
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -86,16 +86,19 @@ def evaluations(world: World) -> list[Prepared]:
     return list(asked.values())
 
 
+def item(question: Question, subject_type: str = "service_account") -> dict[str, Any]:
+    """Answer the question in the words of AuthZEN."""
+    return {
+        "subject": {"type": subject_type, "id": question.subject},
+        "action": {"name": question.action},
+        "resource": {
+            "type": question.type,
+            "id": "nightly-load",
+            "properties": {"namespace": question.namespace},
+        },
+        "context": {"time": "2026-06-01T00:00:00Z"},
+    }
+
+
 def _body(question: Question) -> bytes:
-    return msgspec.json.encode(
-        {
-            "subject": {"type": "service_account", "id": question.subject},
-            "action": {"name": question.action},
-            "resource": {
-                "type": question.type,
-                "id": "nightly-load",
-                "properties": {"namespace": question.namespace},
-            },
-            "context": {"time": "2026-06-01T00:00:00Z"},
-        }
-    )
+    return msgspec.json.encode(item(question))
