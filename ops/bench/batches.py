@@ -12,7 +12,7 @@ from domain.permissions import TypeActions
 from domain.principals import BindingCreated
 from domain.roles import RoleCreated
 from ops.bench import data, servers, stores
-from ops.bench.http_checks import evaluations, item
+from ops.bench.http_checks import CONTEXT, evaluations, item
 from ops.bench.report import Options, Report, absolute, at_least, at_most, compared
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def run(options: Options) -> Report:
             absolute("checks, rate", "/s", [ITEMS * cost.requests_a_second for cost in batches]),
         ],
         wrong_answers=sum(cost.wrong_answers for cost in (*batches, *singles)),
-        notes=(f"{ITEMS} items a request, each whole; every item's answer is compared.",),
+        notes=(
+            f"{ITEMS} items a request, each about another subject: so the caller's right to ask is"
+            " judged for each. Every item's answer is compared.",
+        ),
     )
 
 
@@ -102,7 +105,7 @@ def _batches(world: World) -> list[Prepared]:
                 "POST",
                 _PATH,
                 token.text,
-                msgspec.json.encode({"evaluations": items}),
+                msgspec.json.encode({**CONTEXT, "evaluations": items}),
                 contains=msgspec.json.encode({"evaluations": answers}),
             )
         )

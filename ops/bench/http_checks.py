@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ops.bench.servers import Cost
 
 NOTE = "Requests for each second of the server's processor time; 1 is as good as the bare server."
+CONTEXT = {"context": {"time": "2026-06-01T00:00:00Z"}}
 _PATH = "/access/v1/evaluation"
 
 
@@ -87,7 +88,7 @@ def evaluations(world: World) -> list[Prepared]:
 
 
 def item(question: Question, subject_type: str = "service_account") -> dict[str, Any]:
-    """Answer the question in the words of AuthZEN."""
+    """Answer the question in the words of AuthZEN, as an item of a batch holds it."""
     return {
         "subject": {"type": subject_type, "id": question.subject},
         "action": {"name": question.action},
@@ -96,9 +97,8 @@ def item(question: Question, subject_type: str = "service_account") -> dict[str,
             "id": "nightly-load",
             "properties": {"namespace": question.namespace},
         },
-        "context": {"time": "2026-06-01T00:00:00Z"},
     }
 
 
 def _body(question: Question) -> bytes:
-    return msgspec.json.encode(item(question))
+    return msgspec.json.encode({**item(question), **CONTEXT})
