@@ -62,10 +62,7 @@ def run(options: Options) -> Report:
             absolute("checks, rate", "/s", [ITEMS * cost.requests_a_second for cost in batches]),
         ],
         wrong_answers=sum(cost.wrong_answers for cost in (*batches, *singles)),
-        notes=(
-            f"{ITEMS} items a request, each about another subject: so the caller's right to ask is"
-            " judged for each. Every item's answer is compared.",
-        ),
+        notes=("Asked about others: the caller's right to ask is judged for each item too.",),
     )
 
 
