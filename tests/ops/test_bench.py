@@ -14,6 +14,7 @@ import pytest
 from ops.bench import __main__ as bench
 from ops.bench import check, data, peers, report
 from ops.bench.report import Figure, Line, Options, absolute, at_least, at_most, compared
+from projections.access_graph import AccessGraph
 from tests.postgres import server_url
 from tests.tidy import ROOT
 
@@ -130,13 +131,39 @@ def test_list_names_every_benchmark() -> None:
 
 
 @pytest.mark.usefixtures("thawed")
+@pytest.mark.parametrize("name", ["check", "growth", "peers", "catchup", "memory", "gc"])
 def test_wrong_answer_fails_the_run_whatever_its_speed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """An engine that allows everything is found out, counted, and fails the run (control)."""
     monkeypatch.setattr(check.Ours, "answers", lambda _, rows: [True for _ in rows])
 
-    status = bench.main(["check", *SMALLEST])
+    status = bench.main([name, *SMALLEST])
+
+    assert status == 1
+    assert "wrong answers 0" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("thawed")
+def test_binding_that_takes_no_effect_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A graph that keeps what an event has made untrue is found out (control)."""
+    monkeypatch.setattr(AccessGraph, "_drop_subject", lambda *_: None)
+
+    status = bench.main(["invalidate", *SMALLEST])
+
+    assert status == 1
+    assert "wrong answers 0" not in capsys.readouterr().out
+
+
+def test_answers_of_a_batch_are_compared_with_the_oracle(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that decides otherwise than the oracle fails the run (control)."""
+    monkeypatch.setattr(data.Oracle, "allows", lambda *_: True)
+
+    status = bench.main(["batch", *SMALLEST])
 
     assert status == 1
     assert "wrong answers 0" not in capsys.readouterr().out
