@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from itertools import cycle, islice
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from domain.state import State, evolve
@@ -32,10 +32,11 @@ _EVENTS: Final = 20_000
 
 
 class _Pauses(NamedTuple):
-    """The longest pause that the collector chose by itself, and with the provoked one."""
+    """The longest pause that the collector chose by itself, with the provoked one, and its CPU."""
 
     chosen_ms: float
     longest_ms: float
+    longest_cpu_ms: float
 
 
 class _Watch:
@@ -43,14 +44,17 @@ class _Watch:
 
     def __init__(self) -> None:
         self.longest_ms = 0.0
+        self.longest_cpu_ms = 0.0
         self._begin = 0.0
+        self._cpu = 0.0
 
     def note(self, phase: str, _: dict[str, Any]) -> None:
         """Take the time; the collector calls it at each begin and end."""
         if phase == "start":
-            self._begin = perf_counter()
+            self._begin, self._cpu = perf_counter(), thread_time()
         else:
             self.longest_ms = max(self.longest_ms, (perf_counter() - self._begin) * 1e3)
+            self.longest_cpu_ms = max(self.longest_cpu_ms, (thread_time() - self._cpu) * 1e3)
 
 
 class _Served:
@@ -87,7 +91,7 @@ class _Served:
             gc.collect()
         finally:
             gc.callbacks.remove(watch.note)
-        return _Pauses(chosen_ms, watch.longest_ms)
+        return _Pauses(chosen_ms, watch.longest_ms, watch.longest_cpu_ms)
 
     def _publish(self) -> None:
         """Publish a batch of bindings, each with its end: no answer is another afterwards."""
@@ -118,6 +122,11 @@ def run(options: Options) -> Report:
                 "ms",
                 longest,
                 [pauses.longest_ms for pauses in unfrozen],
+            ),
+            absolute(
+                "longest pause, the processor's time",
+                "ms",
+                [pauses.longest_cpu_ms for pauses in frozen],
             ),
             absolute(
                 "longest that was not provoked", "ms", [pauses.chosen_ms for pauses in frozen]
