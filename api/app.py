@@ -16,6 +16,7 @@ from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
 from api.iam import (
+    aliases,
     auditlogs,
     bindings,
     groups,
@@ -92,6 +93,7 @@ def create_app(
 
 def _contract() -> list[Any]:
     nouns = (
+        aliases,
         auditlogs,
         bindings,
         groups,

@@ -136,7 +136,7 @@ def by_token(service: Service, text: str, scope: HTTPScope, via: str = "api") ->
 def bearer(service: Service, text: str, scope: HTTPScope, via: str = "api") -> Token:
     """Answer the live token of this text, judged for the address that it came from."""
     token = judge_token(service, text)
-    if token.allowed_addresses and not _is_allowed(client_address(scope), token.allowed_addresses):
+    if not comes_from(token, client_address(scope)):
         raise ForbiddenError("token.address", "this token may not be used from here")
     if token.extended and tokens.extension(token, service.inputs.now()) is not None:
         # Use moves the expiry; nobody waits for the event.
@@ -169,6 +169,11 @@ def judge_token(service: Service, text: str) -> Token:
 def _token_actor(service: Service, token: Token, scope: HTTPScope, via: str) -> Actor:
     owned = token.owner in service.graph.state.service_accounts
     return _actor("service_account" if owned else "user", token.owner, scope, via, token)
+
+
+def comes_from(token: Token, address: str) -> bool:
+    """Tell whether a token may be used from an address; text that is no address is nowhere."""
+    return not token.allowed_addresses or _is_allowed(address, token.allowed_addresses)
 
 
 @lru_cache(maxsize=4096)

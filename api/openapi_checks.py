@@ -50,7 +50,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         "type",
         "id",
-        description="Who: a user by id or e-mail, a service account by id or name",
+        description="Who: by id, by alias, or a user by e-mail and a service account by name",
     ),
     "AccessAction": _object({"name": _WORD, "properties": _FREE}, "name"),
     "AccessResource": _object(

@@ -58,6 +58,12 @@ _ALL: Final = (
     _query("expandLegacy", "Store verbs of generation 1 in today's words", _FLAG),
     _query("membership", "The new level", {"type": "string", "enum": ["MEMBER", "OWNER"]}),
     _query("previousId", "Compare with right after this event", _TEXT),
+    _query(
+        "alias",
+        "The alias's id, which may hold slashes",
+        {"type": "string", "minLength": 1, "maxLength": names.RESOURCE_ID_CHARACTERS_MAX},
+        example="spiffe://example.org/ci/bot",
+    ),
     _query("type", "Only of this type", _TEXT),
     _query("id", "Only of the object of this id", _TEXT),
     _query("namespace", "Only in this namespace", _TEXT),

@@ -42,6 +42,19 @@ class Compiled(NamedTuple):
     valid_until: float
 
 
+class Question(NamedTuple):
+    """What is asked of a subject: (type, action) at a place in a tenant.
+
+    `namespaces` are the namespace asked about and all above it; `resource` is (type, id).
+    """
+
+    tenant: TenantId
+    type: str
+    action: str
+    namespaces: tuple[str, ...]
+    resource: tuple[str, str] | None
+
+
 class Narrowing(Struct, frozen=True, kw_only=True):
     """What a token may do at most; an absent member narrows nothing (kestra-iam 8).
 
@@ -62,6 +75,13 @@ class Narrowing(Struct, frozen=True, kw_only=True):
 def is_over(expires_at: datetime | UnsetType, at: datetime) -> bool:
     """Tell whether the end has come; the end itself is not included."""
     return expires_at is not UNSET and at >= expires_at
+
+
+def is_active(
+    not_before: datetime | UnsetType, expires_at: datetime | UnsetType, now: float
+) -> bool:
+    """Tell whether `now` (Unix seconds) lies within a span."""
+    return _span(not_before, expires_at, now)[1]
 
 
 def require_span(
@@ -279,6 +299,15 @@ def evaluate(
             return True
     mask = masks.get(WHOLE_TENANT_KEY)
     return mask is not None and mask & needed != 0
+
+
+def allows(facts: Facts, subject: SubjectId, question: Question, now: float) -> bool:
+    """Judge one question by itself: compile the subject, then evaluate."""
+    compiled = compile_subject(facts, question.tenant, subject, now)
+    if compiled is None:
+        return False
+    needed = need(facts, question.tenant, question.type, question.action)
+    return evaluate(compiled.masks, needed, question.namespaces, question.resource)
 
 
 def narrowing_allows(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct
 
-from domain import principals
+from domain import principals, privilege
 from domain.ids import PrincipalId
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def decide(state: Facts, command: Command, context: Context) -> tuple[principals
     principals.require(state, command.principal)
     match command:
         case GrantInstanceOwner():
-            return principals.set_privilege(state, context, command.principal, owner=True)
+            return privilege.set_privilege(state, context, command.principal, owner=True)
         case RevokeInstanceOwner():
-            return principals.set_privilege(state, context, command.principal, owner=False)
+            return privilege.set_privilege(state, context, command.principal, owner=False)
         case _:
             assert_never(command)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
 
-from domain import access, escalation
-from domain.errors import ConflictError, Dependent, ForbiddenError, NotFoundError
+from domain import access, aliases, escalation
+from domain.errors import ConflictError, Dependent, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TenantId, TokenId, UserId
 from domain.limits import BINDINGS_A_SUBJECT_MAX, GROUPS_A_PRINCIPAL_MAX, MEMBERS_A_GROUP_MAX
 from domain.permissions import Permission
@@ -106,12 +106,22 @@ Event = (
     | TokenRevoked
     | InstanceOwnerGranted
     | InstanceOwnerRevoked
+    | aliases.Event
 )
 
 # State
 
 
+class Access(Struct, frozen=True, gc=False):
+    """Since when a principal has had access to a tenant."""
+
+    granted: datetime
+    position: int
+
+
 class Membership(Struct, frozen=True, kw_only=True):
+    """`ordinal` is the position at which it began."""
+
     tenant: TenantId
     group: GroupId
     principal: PrincipalId
@@ -346,7 +356,7 @@ def in_use(
 
 
 def end_access(state: Facts, tenant: TenantId, principal: PrincipalId) -> tuple[Event, ...]:
-    """End the access that there is to the tenant, with the memberships and own bindings there."""
+    """End the access that there is to the tenant, and all that a principal holds there."""
     return (
         *(
             MemberRemoved(tenant=tenant, group=held.group, principal=principal)
@@ -358,6 +368,7 @@ def end_access(state: Facts, tenant: TenantId, principal: PrincipalId) -> tuple[
             for binding in access.bindings_of(state, principal)
             if binding.tenant == tenant
         ),
+        *aliases.ends(state, tenant, principal),
         TenantAccessEnded(tenant=tenant, principal=principal),
     )
 
@@ -378,46 +389,6 @@ def require_room_for_binding(state: Facts, subject: SubjectId, new: int = 1) -> 
         raise ConflictError("binding.too_many", f"{subject} has too many bindings")
 
 
-def set_privilege(
-    state: Facts, context: Context, principal: PrincipalId, *, owner: bool
-) -> tuple[Event, ...]:
-    """Give or take the privilege of an instance owner; the present value changes nothing.
-
-    Raises ForbiddenError `privilege.denied` and ConflictError `owner.last`.
-    """
-    if owner == (principal in state.owners):
-        return ()
-    if not access.is_unbounded_owner(state, context):
-        raise ForbiddenError("privilege.denied", "only an instance owner changes the privilege")
-    if owner:
-        return (InstanceOwnerGranted(principal=principal),)
-    require_other_owner(state, principal)
-    return (InstanceOwnerRevoked(principal=principal),)
-
-
-def require_other_owner(state: Facts, principal: PrincipalId) -> None:
-    """Keep an enabled instance owner who can sign in besides this one, if this one is such.
-
-    Raises ConflictError `owner.last` (kestra-iam 5.5, security 2.6).
-    """
-    if not _owns_and_signs_in(state, principal):
-        return
-    for other in state.owners:
-        if other != principal and _owns_and_signs_in(state, other):
-            return
-    raise ConflictError("owner.last", f"{principal} is the last instance owner who can sign in")
-
-
-def _owns_and_signs_in(state: Facts, principal: PrincipalId) -> bool:
-    user = state.users.get(principal)
-    return (
-        user is not None
-        and user.enabled
-        and user.password is not UNSET
-        and principal in state.owners
-    )
-
-
 # Memory
 
 
@@ -429,7 +400,8 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
             _binding_created(draft, event)
         case TenantAccessGranted():
             draft.touched[event.principal] = draft.position
-            draft.link(draft.access, event.principal, event.tenant, draft.at)
+            granted = Access(draft.at, draft.position)
+            draft.link(draft.access, event.principal, event.tenant, granted)
         case TenantAccessEnded():
             draft.touched[event.principal] = draft.position
             draft.unlink(draft.access, event.principal, event.tenant)
@@ -448,6 +420,8 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
             draft.touched[event.principal] = draft.position
             if event.principal in draft.owners:
                 draft.owners = draft.owners.delete(event.principal)
+        case aliases.AliasSet() | aliases.AliasRemoved():
+            aliases.apply(draft, event)
         case _:
             assert_never(event)
 

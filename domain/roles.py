@@ -119,7 +119,10 @@ Event = (
 
 
 class Role(Struct, frozen=True, kw_only=True):
-    """`mask` has the bits of every (type, action) pair that the role grants in its tenant."""
+    """`mask` has the bits of every (type, action) pair that the role grants in its tenant.
+
+    `created_position` and `permissions_position`: which events made it, and what it grants.
+    """
 
     id: RoleId
     tenant: TenantId
@@ -130,6 +133,8 @@ class Role(Struct, frozen=True, kw_only=True):
     mask: int
     created: datetime
     changed: int
+    created_position: int
+    permissions_position: int
 
 
 _NO_WORDS: Final[Mapping[tuple[str, str], int]] = {}
@@ -265,7 +270,12 @@ def apply(draft: Draft, event: Event) -> None:
             draft.replace_role(event.id, description=event.description)
         case RolePermissionsSet():
             mask = draft.mask(event.tenant, event.permissions)
-            draft.replace_role(event.id, permissions=event.permissions, mask=mask)
+            draft.replace_role(
+                event.id,
+                permissions=event.permissions,
+                mask=mask,
+                permissions_position=draft.position,
+            )
         case RoleMadeDefault():
             _role_made_default(draft, event)
         case DefaultRoleEnded():

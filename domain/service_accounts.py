@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, names, principals
-from domain.errors import ConflictError, Faults, ForbiddenError, NotFoundError
+from domain import access, aliases, escalation, names, principals, privilege
+from domain.errors import ConflictError, Faults, NotFoundError
 from domain.ids import GroupId, ServiceAccountId, TenantId
 from domain.permissions import Permission
 
@@ -118,12 +118,15 @@ Event = (
 
 
 class ServiceAccount(Struct, frozen=True, kw_only=True):
+    """`enabled_position`: since when it has been enabled, or was the last time."""
+
     id: ServiceAccountId
     name: str
     description: str
     enabled: bool
     created: datetime
     changed: int
+    enabled_position: int
 
 
 # Rules
@@ -182,6 +185,7 @@ def _create_service_account(
     name = faults.check("name", names.label, command.name)
     description = faults.check("description", names.description, command.description)
     faults.refuse("service_account.invalid")
+    aliases.require_no_id(state, command.tenant, name, "name.is_id", "name")
     joined = _joined_at_birth(state, command, context)
     tenants = command.tenants if command.tenant is UNSET else (command.tenant,)
     tenants = tuple(dict.fromkeys((*tenants, *(member.tenant for member in joined))))
@@ -190,9 +194,7 @@ def _create_service_account(
             raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
     owner: tuple[principals.Event, ...] = ()
     if command.instance_owner:
-        if not access.is_unbounded_owner(state, context):
-            raise ForbiddenError("privilege.denied", "only an instance owner makes another")
-        owner = (principals.InstanceOwnerGranted(principal=command.id),)
+        owner = privilege.set_privilege(state, context, command.id, owner=True)
     granted = (
         principals.TenantAccessGranted(tenant=tenant, principal=command.id) for tenant in tenants
     )
@@ -224,6 +226,7 @@ def _change_service_account(
     faults.refuse("service_account.invalid")
     events: list[Event | principals.Event] = []
     if name != account.name:
+        aliases.require_no_id(state, command.tenant, name, "name.is_id", "name")
         events.append(ServiceAccountRenamed(id=command.id, name=name))
     if description != account.description:
         events.append(ServiceAccountDescribed(id=command.id, description=description))
@@ -236,7 +239,7 @@ def _change_service_account(
         events.extend((*left, *joined))
     if command.instance_owner is not UNSET:
         events.extend(
-            principals.set_privilege(state, context, command.id, owner=command.instance_owner)
+            privilege.set_privilege(state, context, command.id, owner=command.instance_owner)
         )
     return tuple(events)
 
@@ -279,6 +282,7 @@ def apply(draft: Draft, event: Event) -> None:
                 enabled=True,
                 created=draft.at,
                 changed=draft.position,
+                enabled_position=draft.position,
             )
         case ServiceAccountRenamed():
             _replace(draft, event.id, name=event.name)
@@ -287,14 +291,14 @@ def apply(draft: Draft, event: Event) -> None:
         case ServiceAccountDisabled():
             _replace(draft, event.id, enabled=False)
         case ServiceAccountEnabled():
-            _replace(draft, event.id, enabled=True)
+            _replace(draft, event.id, enabled=True, enabled_position=draft.position)
         case ServiceAccountDeleted():
             accounts.pop(event.id, None)
         case _:
             assert_never(event)
 
 
-def _replace(draft: Draft, id_: ServiceAccountId, **values: str | bool) -> None:
+def _replace(draft: Draft, id_: ServiceAccountId, **values: str | bool | int) -> None:
     account = draft.service_accounts.get(id_)
     if account is not None:
         draft.service_accounts[id_] = structs.replace(account, changed=draft.position, **values)

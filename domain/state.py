@@ -16,6 +16,7 @@ from immutables import Map, MapMutation
 from msgspec import UNSET, Struct, structs
 
 from domain import groups, principals, roles, service_accounts, tenants, tokens, users
+from domain.aliases import Alias, AliasKey
 from domain.groups import Group
 from domain.ids import (
     BindingId,
@@ -29,7 +30,7 @@ from domain.ids import (
     UserId,
 )
 from domain.permissions import Permissions, granted
-from domain.principals import Binding, Membership
+from domain.principals import Access, Binding, Membership
 from domain.roles import Role
 from domain.service_accounts import ServiceAccount
 from domain.tenants import Tenant
@@ -141,7 +142,7 @@ class Facts(Protocol):
     @property
     def service_accounts(self) -> Lookup[SubjectId, ServiceAccount]: ...
     @property
-    def access(self) -> Lookup[SubjectId, Mapping[TenantId, datetime]]: ...
+    def access(self) -> Lookup[SubjectId, Mapping[TenantId, Access]]: ...
     @property
     def owners(self) -> Mapping[PrincipalId, int]: ...
     @property
@@ -171,6 +172,10 @@ class Facts(Protocol):
     @property
     def tokens_of(self) -> Lookup[PrincipalId, Mapping[TokenId, None]]: ...
     @property
+    def aliases(self) -> Lookup[tuple[TenantId, str], Mapping[bytes, PrincipalId]]: ...
+    @property
+    def aliases_of(self) -> Lookup[SubjectId, Mapping[AliasKey, Alias]]: ...
+    @property
     def digests(self) -> Lookup[bytes, TokenId]: ...
     @property
     def recorded(self) -> Lookup[CommandId, Recorded]: ...
@@ -190,7 +195,7 @@ class State(Struct, frozen=True, kw_only=True):
     users: Map[SubjectId, User] = Map()
     emails: Map[bytes, UserId] = Map()
     service_accounts: Map[SubjectId, ServiceAccount] = Map()
-    access: Map[SubjectId, InnerMap[TenantId, datetime]] = Map()
+    access: Map[SubjectId, InnerMap[TenantId, Access]] = Map()
     touched: Map[str, int] = Map()
     groups: Map[SubjectId, Group] = Map()
     group_names: Map[tuple[TenantId, str], GroupId] = Map()
@@ -205,6 +210,8 @@ class State(Struct, frozen=True, kw_only=True):
     tokens: Map[str, Token] = Map()
     tokens_of: Map[PrincipalId, InnerMap[TokenId, None]] = Map()
     digests: Map[bytes, TokenId] = Map()
+    aliases: Map[tuple[TenantId, str], InnerMap[bytes, PrincipalId]] = Map()
+    aliases_of: Map[SubjectId, InnerMap[AliasKey, Alias]] = Map()
     recorded: Map[CommandId, Recorded] = Map()
     recorded_order: Map[int, CommandId] = Map()
 
@@ -239,7 +246,7 @@ class Draft:
     users: MapMutation[SubjectId, User]
     emails: MapMutation[bytes, UserId]
     service_accounts: MapMutation[SubjectId, ServiceAccount]
-    access: MapMutation[SubjectId, InnerMap[TenantId, datetime]]
+    access: MapMutation[SubjectId, InnerMap[TenantId, Access]]
     touched: MapMutation[str, int]
     groups: MapMutation[SubjectId, Group]
     group_names: MapMutation[tuple[TenantId, str], GroupId]
@@ -254,6 +261,8 @@ class Draft:
     tokens: MapMutation[str, Token]
     tokens_of: MapMutation[PrincipalId, InnerMap[TokenId, None]]
     digests: MapMutation[bytes, TokenId]
+    aliases: MapMutation[tuple[TenantId, str], InnerMap[bytes, PrincipalId]]
+    aliases_of: MapMutation[SubjectId, InnerMap[AliasKey, Alias]]
     recorded: MapMutation[CommandId, Recorded]
     recorded_order: MapMutation[int, CommandId]
 
@@ -320,6 +329,8 @@ class Draft:
             mask=self.mask(tenant, permissions),
             created=self.at,
             changed=self.position,
+            created_position=self.position,
+            permissions_position=self.position,
         )
 
     def replace_role(self, id_: RoleId, **values: str | int | Permissions) -> None:

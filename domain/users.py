@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, principals
-from domain.errors import ConflictError, FieldFault, ForbiddenError, NotFoundError
+from domain import access, escalation, principals, privilege
+from domain.errors import ConflictError, FieldFault, NotFoundError
 from domain.ids import BindingId, GroupId, TenantId, UserId
 from domain.sealed import Sealed
 
@@ -202,7 +202,7 @@ Event = (
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """A session that began before position `sessions_from` is over."""
+    """Sessions from before `sessions_from` are over; enabled since `enabled_position`."""
 
     id: UserId
     email: Sealed
@@ -215,6 +215,7 @@ class User(Struct, frozen=True, kw_only=True):
     sessions_from: int
     created: datetime
     changed: int
+    enabled_position: int
 
 
 # Rules
@@ -304,9 +305,7 @@ def _create_user(
         principals.require_may_join(state, context, added)
         events.append(added)
     if command.instance_owner:
-        if not access.is_unbounded_owner(state, context):
-            raise ForbiddenError("privilege.denied", "only an instance owner makes another")
-        events.append(principals.InstanceOwnerGranted(principal=command.id))
+        events.extend(privilege.set_privilege(state, context, command.id, owner=True))
     return tuple(events)
 
 
@@ -344,9 +343,8 @@ def _change_user(
         events.append((UserRestricted if command.restricted else UserUnrestricted)(id=user.id))
     events.extend(_changed_places(state, user, command, context))
     if command.instance_owner is not UNSET:
-        events.extend(
-            principals.set_privilege(state, context, user.id, owner=command.instance_owner)
-        )
+        owner = command.instance_owner
+        events.extend(privilege.set_privilege(state, context, user.id, owner=owner))
     return tuple(events)
 
 
@@ -401,7 +399,7 @@ def _remove_password(state: Facts, command: RemovePassword) -> tuple[Event, ...]
     user = require(state, command.id)
     if user.password is UNSET:
         raise NotFoundError("user.auth_unknown", f"{user.id} has no password")
-    principals.require_other_owner(state, user.id)
+    privilege.require_other_owner(state, user.id)
     return (PasswordRemoved(id=user.id),)
 
 
@@ -409,7 +407,7 @@ def _disable_user(state: Facts, command: DisableUser) -> tuple[Event, ...]:
     user = require(state, command.id)
     if not user.enabled:
         return ()
-    principals.require_other_owner(state, user.id)
+    privilege.require_other_owner(state, user.id)
     return (UserDisabled(id=user.id),)
 
 
@@ -423,7 +421,7 @@ def _enable_user(state: Facts, command: EnableUser, context: Context) -> tuple[E
 
 def _delete_user(state: Facts, command: DeleteUser) -> tuple[Event | principals.Event, ...]:
     user = require(state, command.id)
-    principals.require_other_owner(state, user.id)
+    privilege.require_other_owner(state, user.id)
     return (*principals.end(state, user.id), UserDeleted(id=user.id))
 
 
@@ -451,7 +449,7 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901, PLR0912 - one bran
         case UserDisabled():
             _replace(draft, event.id, enabled=False, sessions_from=draft.position)
         case UserEnabled():
-            _replace(draft, event.id, enabled=True)
+            _replace(draft, event.id, enabled=True, enabled_position=draft.position)
         case SessionsEnded():
             _replace(draft, event.id, sessions_from=draft.position)
         case UserDeleted():
@@ -475,6 +473,7 @@ def _user_created(draft: Draft, event: UserCreated) -> None:
         sessions_from=draft.position,
         created=draft.at,
         changed=draft.position,
+        enabled_position=draft.position,
     )
     draft.emails[event.email_index] = event.id
 

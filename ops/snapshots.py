@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct, structs
 
 from domain.state import State
-from ops.packed_state import NUMBER, POSITION, PackedState, pack, unpack
+from ops.packed_state import NUMBER, POSITION, PackedState, pack
+from ops.unpacked_state import unpack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -118,7 +118,9 @@ class Installation:
             self._snapshot_position = begun.position
             state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
             graph = AccessGraph(
-                state, lambda email: vault.email_index(names.canonical_email(email))
+                state,
+                lambda email: vault.email_index(names.canonical_email(email)),
+                vault.alias_index,
             )
         self._history = History(stores.log.reader())
         self._history.keep(state)

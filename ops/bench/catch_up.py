@@ -79,6 +79,6 @@ def _catch_up(facts: list[Fact]) -> tuple[_Caught, AccessGraph]:
     begin, cpu = perf_counter(), process_time()
     state = evolve(State(), facts)
     folded = perf_counter()
-    graph = AccessGraph(state, str.encode)
+    graph = AccessGraph(state, str.encode, data.alias_index)
     ready, cpu = perf_counter(), process_time() - cpu
     return _Caught(folded - begin, ready - folded, cpu), graph

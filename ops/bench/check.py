@@ -82,7 +82,7 @@ def run(options: Options) -> Report:
     asked = ask(world)
     gc.disable()
     state = evolve(State(), data.facts(world.events()))
-    engines: list[Engine] = [Ours(AccessGraph(state, str.encode))]
+    engines: list[Engine] = [Ours(AccessGraph(state, str.encode, data.alias_index))]
     if not options.rich:
         engines.append(Masks(MaskLoop(world)))
     gc.collect()
@@ -209,7 +209,7 @@ def _cold(state: State, asked: list[Asked]) -> float:
     """Answer the median microseconds of checks that have to compile their principal first."""
     firsts = {row[0]: row for part in asked for row in part.rows()}
     rows = list(islice(firsts.values(), _COLD_MAX))
-    taken = Ours(AccessGraph(state, str.encode)).times(rows)
+    taken = Ours(AccessGraph(state, str.encode, data.alias_index)).times(rows)
     return sorted(taken)[len(taken) // 2] / 1e3
 
 

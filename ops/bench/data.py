@@ -202,6 +202,11 @@ class _Maker:
         return Token(issued, text)
 
 
+def alias_index(tenant: TenantId, type_: str, text: str) -> bytes:
+    """Answer what stands for the keyed index of an alias, by which no question here asks."""
+    return f"{tenant}/{type_}/{text}".encode()
+
+
 def make_world(scale: float, seed: int = SEED, *, rich: bool = False) -> World:
     """Answer the installation of that scale: 1 is 10,000 service accounts."""
     maker = _Maker(scale, seed, rich=rich)

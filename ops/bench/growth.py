@@ -60,4 +60,4 @@ def _lane(options: Options, scale: float) -> Lane:
     world = data.make_world(scale, options.seed, rich=options.rich)
     asked = ask(world, round(data.QUESTIONS_MAX * min(1, options.scale)))
     state = evolve(State(), data.facts(world.events()))
-    return Lane(Ours(AccessGraph(state, str.encode)), asked)
+    return Lane(Ours(AccessGraph(state, str.encode, data.alias_index)), asked)

@@ -71,7 +71,7 @@ class _Trials:
         state = evolve(State(), data.facts(world.events()))
         state = evolve(state, data.facts([role], state.position))
         self.groups = _groups(world, state)
-        self._graph = AccessGraph(state, str.encode)
+        self._graph = AccessGraph(state, str.encode, data.alias_index)
         self._place = world.namespaces[-1].replace(world.namespaces[-1].split(".")[0], _ROOT, 1)
         self.wrong_answers = 0
 

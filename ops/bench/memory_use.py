@@ -116,7 +116,7 @@ def _use(sender: Connection, prepared: _Prepared) -> None:
     begin = _resident_bytes()
     state = evolve(state, _facts(prepared.rights))
     held = _resident_bytes()
-    graph = AccessGraph(state, str.encode)
+    graph = AccessGraph(state, str.encode, data.alias_index)
     ready = _resident_bytes()
     wrong = wrong_answers([Lane(Ours(graph), prepared.asked)])
     sender.send(_Used(held - begin, ready - held, _resident_bytes() - ready, wrong))

@@ -66,7 +66,9 @@ class _Served:
         events = list(islice(data.churn(world), _EVENTS))
         self._events: Iterator[Event] = cycle(events)
         self._asked: Iterator[Asked] = cycle(ask(world, _QUESTIONS_MAX, _CHECKS))
-        self._graph = AccessGraph(evolve(State(), data.facts(world.events())), str.encode)
+        self._graph = AccessGraph(
+            evolve(State(), data.facts(world.events())), str.encode, data.alias_index
+        )
         self._kept: list[State] = []
         self.wrong_answers = 0
 

@@ -111,7 +111,7 @@ def run(options: Options) -> Report:
     with collection_off():
         peers = list(_peers(world, installed))
         state = evolve(State(), data.facts(world.events()))
-        ours = Ours(AccessGraph(state, str.encode))
+        ours = Ours(AccessGraph(state, str.encode, data.alias_index))
     lanes = [Lane(ours, asked), *(Lane(peer.engine, asked) for peer in peers)]
     wrong = wrong_answers(lanes)
     gc.collect()

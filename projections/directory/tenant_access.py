@@ -40,11 +40,11 @@ _TABLE: Final = temporal.temporal_table(
 def _read(facts: Facts, key: Key) -> Values | None:
     tenant, principal = TenantId(key[0]), UserId(key[1])
     tenants = facts.access.get(principal)
-    created = None if tenants is None else tenants.get(tenant)
-    if created is None:
+    access = None if tenants is None else tenants.get(tenant)
+    if access is None:
         return None
     is_program = principal in facts.service_accounts
-    return {"type": "SERVICE_ACCOUNT" if is_program else "STANDARD", "created": created}
+    return {"type": "SERVICE_ACCOUNT" if is_program else "STANDARD", "created": access.granted}
 
 
 VIEW: Final = View(table=_TABLE, key=("tenant", "principal"), read=_read, row=AccessRow, scope=None)

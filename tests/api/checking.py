@@ -77,7 +77,6 @@ class Desk:
         body: Json | bytes,
         *headers: tuple[bytes, bytes],
         path: str = EVALUATION,
-        kind: type[Checks] = Checks,
     ) -> tuple[int, bytes]:
         """Ask the ASGI callable itself, with nothing before it; answer status and body."""
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -97,7 +96,7 @@ class Desk:
             "headers": given,
             "state": {"request_id": "raw", "address": ADDRESS},
         }
-        self.http.run(kind(self.http.service, _nowhere)(connection, receive, send))
+        self.http.run(Checks(self.http.service, _nowhere)(connection, receive, send))
         start: Any = sent[0]
         rest: Any = sent[1]
         return start["status"], rest["body"]

@@ -199,19 +199,30 @@ def test_document_holds_no_null_and_no_secret(described: Document) -> None:
 
 
 def test_links_lead_from_a_new_object_to_what_can_be_done_with_it(described: Document) -> None:
-    """From each POST's id to GET, PUT, PATCH and DELETE, by parameters they have (http-api 8)."""
+    """From each POST's id to GET, PUT, PATCH and DELETE, by parameters they have (http-api 8).
+
+    And from a PUT that makes something to its end.
+    """
     by_id = {operation["operationId"]: operation for *_, operation in every_operation(described)}
     linked: set[str] = set()
     for method, path, operation in every_operation(described):
         for response in operation["responses"].values():
             for name, link in response.get("links", {}).items():
-                assert method == "POST", path
+                assert method in {"POST", "PUT"}, path
                 target = [resolved(described, each) for each in by_id[name]["parameters"]]
-                needed = {each["name"] for each in target if each["in"] == "path"}
+                needed = {each["name"] for each in target if each.get("required")}
                 assert needed == set(link["parameters"]), f"{path} {name}"
                 linked.add(name)
 
-    assert {"getGroup", "replaceRole", "deleteBinding", "getUser", "revokeOwnToken"} <= linked
+    assert {
+        "getGroup",
+        "replaceRole",
+        "deleteBinding",
+        "getUser",
+        "revokeOwnToken",
+        "removeAlias",
+        "removeAliasByQuery",
+    } <= linked
 
 
 def test_every_query_parameter_that_is_read_is_in_the_document(described: Document) -> None:

@@ -126,6 +126,11 @@ GET    permission 200 /api/v1/{tenant}/groups/{id}/members
 PUT    permission 200 /api/v1/{tenant}/groups/{id}/members/membership/{user_id}
 DELETE permission 200 /api/v1/{tenant}/groups/{id}/members/{user_id}
 PUT    permission 200 /api/v1/{tenant}/groups/{id}/members/{user_id}
+GET    permission 200 /api/v1/{tenant}/principals/{id}/aliases
+PUT    permission 201 /api/v1/{tenant}/principals/{id}/aliases/{type}
+DELETE permission 204 /api/v1/{tenant}/principals/{id}/aliases/{type}
+PUT    permission 201 /api/v1/{tenant}/principals/{id}/aliases/{type}/{alias_id}
+DELETE permission 204 /api/v1/{tenant}/principals/{id}/aliases/{type}/{alias_id}
 POST   permission 200 /api/v1/{tenant}/roles
 POST   permission 200 /api/v1/{tenant}/roles/autocomplete
 POST   permission 200 /api/v1/{tenant}/roles/ids

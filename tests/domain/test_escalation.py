@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from domain import access, groups, principals
+from domain.aliases import SetAlias
 from domain.bindings import AssignRole, AssignRoles
 from domain.commands import Command
 from domain.groups import AddMember, ReplaceGroups
@@ -118,6 +119,10 @@ HANDS_OUT: dict[str, dict[str, Callable[..., object]]] = {
 }
 
 MUTANTS = {
+    "alias": Mutant({"domain.aliases.escalation": {"require_may_give_all": unjudged}}, (SetAlias,)),
+    "alias by a narrowed token": Mutant(
+        {"domain.aliases.access": {"is_narrowed": nobody}}, (SetAlias,)
+    ),
     "binding": Mutant(
         {"domain.bindings.escalation": {"require_may_give_role": unjudged}},
         (AssignRole, AssignRoles),
@@ -172,15 +177,15 @@ MUTANTS = {
     "instance owner": Mutant(
         {
             "domain.commands": {"require_owner": unjudged},
-            "domain.principals.access": {"is_unbounded_owner": anyone},
+            "domain.privilege.access": {"is_unbounded_owner": anyone},
         },
         (GrantInstanceOwner,),
     ),
     "instance owner of an account": Mutant(
-        {"domain.principals.access": {"is_unbounded_owner": anyone}}, (ChangeServiceAccount,)
+        {"domain.privilege.access": {"is_unbounded_owner": anyone}}, (ChangeServiceAccount,)
     ),
     "instance owner at birth": Mutant(
-        {"domain.service_accounts.access": {"is_unbounded_owner": anyone}}, (CreateServiceAccount,)
+        {"domain.privilege.access": {"is_unbounded_owner": anyone}}, (CreateServiceAccount,)
     ),
 }
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from domain import principals
+from domain import privilege
 from domain.errors import ConflictError
 from domain.owners import GrantInstanceOwner, RevokeInstanceOwner
 from domain.users import (
@@ -100,7 +100,7 @@ def test_a_broken_rule_is_caught(
     broken: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Security 2.6, the control: no rule, or one that counts those who cannot sign in."""
-    monkeypatch.setattr(principals, "require_other_owner", broken)
+    monkeypatch.setattr(privilege, "require_other_owner", broken)
 
     assert 0 in {fewest_owners(seed, 60) for seed in range(20)}
 

@@ -94,7 +94,7 @@ def test_an_interrupted_or_moved_environment_is_made_again(repository: Path) -> 
 
 
 def test_installed_packages_have_all_that_they_need() -> None:
-    """The lock is installed as it is, so it has to be whole: nothing a package needs is left out."""
+    """The lock is installed as it is, so it has to be whole: nothing that a package needs lacks."""
     checked = subprocess.run(
         [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
     )

@@ -8,21 +8,20 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
-from api.checks import Checks, Evaluation, Moment
-from domain.tokens import Token
+from api.judging import Asked, Judge, Moment
 from tests.campaigns.mutants.start import broken
 
 ONE_IN: Final = 100
 
-_JUDGE = Checks._judge  # noqa: SLF001 - the part that is broken
+_DECIDE = Judge.decide
 _ASKED = itertools.count(1)
 
 
-def judge_and_flip(checks: Checks, caller: Token, question: Evaluation, moment: Moment) -> bool:
-    """Judge, and say the opposite once in a while."""
-    decision = _JUDGE(checks, caller, question, moment)
+def decide_and_flip(judge: Judge, asked: Asked, moment: Moment) -> bool:
+    """Decide, and say the opposite once in a while."""
+    decision = _DECIDE(judge, asked, moment)
     return decision is bool(next(_ASKED) % ONE_IN)
 
 
 if __name__ == "__main__":
-    broken(Checks, "_judge", judge_and_flip)
+    broken(Judge, "decide", decide_and_flip)
