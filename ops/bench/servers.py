@@ -170,9 +170,10 @@ def measure(server: Server, requests: Path, seconds: float, client: str = "own")
     drive(server, requests, min(_WARM_UP_SECONDS, seconds))
     before = server.cpu_seconds()
     loaded = drive(server, requests, seconds)
+    # The system counts whole ticks: of a very short run there may be none yet.
+    spent = max(server.cpu_seconds() - before, 1 / _TICKS_A_SECOND)
     return Cost(
-        # The system counts in ticks: whatever took less than one is taken for one.
-        cpu_us=max(server.cpu_seconds() - before, 1 / _TICKS_A_SECOND) / loaded.requests * 1e6,
+        cpu_us=spent / loaded.requests * 1e6,
         requests_a_second=loaded.requests / loaded.seconds,
         wrong_answers=loaded.wrong_answers,
     )
