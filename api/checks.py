@@ -32,7 +32,6 @@ from api.questions import (
     Semantic,
     decode_batch,
     decode_evaluation,
-    decode_items,
     refuse_malformed,
     typed_subject,
     with_defaults,
@@ -126,7 +125,7 @@ class Checks:
         else:
             batch = decode_batch(body)
             question = batch.defaults
-            if batch.evaluations and len(batch.evaluations) > ITEMS_MAX:
+            if len(batch.items) > ITEMS_MAX:
                 raise MalformedError("batch.too_large", f"at most {ITEMS_MAX} evaluations")
             refuse_malformed(question)
         judged_at = service.state
@@ -135,7 +134,7 @@ class Checks:
             # What came while the request waited may have ended the caller's right to be here.
             service.require_ready()
             asker = _asker(service, scope)
-        if batch is None or not batch.evaluations:
+        if batch is None or not batch.items:
             answer = await self._single(asker, question, moment)
         else:
             items = await self._all(asker, batch, moment)
@@ -152,16 +151,18 @@ class Checks:
 
     async def _all(self, asker: Asker, batch: Batch, moment: Moment) -> list[bytes]:
         """Judge the items in their order, each failing alone, until the semantic says stop."""
-        stop = _STOPS.get(batch.options.evaluations_semantic) if batch.options else None
-        judge = self._judge
+        stop = _STOPS.get(batch.semantic)
+        judge, defaults = self._judge, batch.defaults
+        # Whoever may ask about the whole tenant is asked for that once.
+        asker = asker.remembering()
         answers: list[bytes] = []
         explained: dict[int, tuple[Asked, Evaluation]] = {}
-        for item in decode_items(batch.evaluations or []):
+        for item in batch.items:
             allowed = False
             try:
                 if isinstance(item, msgspec.MsgspecError):
                     raise item
-                evaluation = with_defaults(item, batch)
+                evaluation = with_defaults(item, defaults)
                 asked = judge.read(asker, evaluation, moment)
                 if asked.explains:
                     _require_few(explained)

@@ -35,10 +35,19 @@ _ACCESS: Final = "ACCESS"
 
 
 class Asker(NamedTuple):
-    """Who asks: the token that the request came with, and the address that it came from."""
+    """Who asks: the token that the request came with, and the address that it came from.
+
+    `everywhere` is what it was found to be allowed to ask about a whole tenant, within one
+    request; None where that is not worth a look.
+    """
 
     token: Token
     address: str
+    everywhere: set[tuple[Asking, TenantId]] | None = None
+
+    def remembering(self) -> Asker:
+        """Answer the same asker, for many questions at one moment."""
+        return self._replace(everywhere=set())
 
 
 class Moment(Struct, frozen=True):
@@ -221,7 +230,12 @@ class Judge:
 
         A tenant that does not exist gives the same answer.
         """
-        if self.holds(asker.token, (_ACCESS, asking), tenant, namespace, resource, now):
+        everywhere, pair = asker.everywhere, (_ACCESS, asking)
+        if everywhere is not None and (asking, tenant) in everywhere:
+            return
+        if self.holds(asker.token, pair, tenant, namespace, resource, now):
+            if everywhere is not None and self.holds(asker.token, pair, tenant, None, None, now):
+                everywhere.add((asking, tenant))
             return
         raise ForbiddenError(
             "permission.denied",
@@ -242,11 +256,10 @@ class Judge:
         graph = self._service.graph
         state = graph.state
         narrowing = token.narrowing
-        namespaces = () if namespace is None else ancestors(namespace)
-        if narrowing is not UNSET and not access.narrowing_allows(
-            narrowing, tenant, pair, namespaces, resource
-        ):
-            return False
+        if narrowing is not UNSET:
+            namespaces = () if namespace is None else ancestors(namespace)
+            if not access.narrowing_allows(narrowing, tenant, pair, namespaces, resource):
+                return False
         privileged = narrowing is UNSET or narrowing.instance_owner
         if privileged and token.owner in state.owners and access.is_open(state, tenant):
             return True

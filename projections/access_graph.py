@@ -54,7 +54,7 @@ _NO_ACTION: Final = ""
 _NO_TYPE: Final = ""
 
 # Namespaces come from bindings; so many different ones are not worth keeping.
-_NAMESPACES_KEPT_MAX: Final = 100_000
+_NAMESPACES_KEPT_MAX: Final = 500_000
 
 
 class _Tenant:
