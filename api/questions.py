@@ -55,6 +55,19 @@ class Resource(Struct, frozen=True):
     properties: ResourceProperties | UnsetType = UNSET
 
 
+class SearchedSubject(Struct, frozen=True):
+    """Subjects of which type are looked for."""
+
+    type: Word
+
+
+class SearchedResource(Struct, frozen=True):
+    """Resources of which type are looked for, and where."""
+
+    type: Word
+    properties: ResourceProperties | UnsetType = UNSET
+
+
 class AsOf(Struct, frozen=True):
     """A moment of the past: its facts, its clock, or both apart."""
 
@@ -104,8 +117,49 @@ class Batch(Struct, frozen=True):
         return Evaluation(self.subject, self.action, self.resource, self.context)
 
 
+class Page(Struct, frozen=True):
+    """Which part of its results a search is asked for."""
+
+    token: str | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class SubjectSearch(Struct, frozen=True):
+    """Who may do that there?"""
+
+    subject: SearchedSubject
+    action: Action
+    resource: Resource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+class ResourceSearch(Struct, frozen=True):
+    """On what may this subject do that?"""
+
+    subject: Subject
+    action: Action
+    resource: SearchedResource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+class ActionSearch(Struct, frozen=True):
+    """What may this subject do there?"""
+
+    subject: Subject
+    resource: Resource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+Search = SubjectSearch | ResourceSearch | ActionSearch
+
 decode_evaluation: Final = msgspec.json.Decoder(Evaluation).decode
 decode_batch: Final = msgspec.json.Decoder(Batch).decode
+decode_subject_search: Final = msgspec.json.Decoder(SubjectSearch).decode
+decode_resource_search: Final = msgspec.json.Decoder(ResourceSearch).decode
+decode_action_search: Final = msgspec.json.Decoder(ActionSearch).decode
 _decode_items: Final = msgspec.json.Decoder(list[Evaluation]).decode
 
 
@@ -150,7 +204,7 @@ def given(value: T | UnsetType | None) -> T | None:
     return None if value is UNSET else value
 
 
-def place_of(resource: Resource) -> tuple[TenantId, str | None]:
+def place_of(resource: Resource | SearchedResource) -> tuple[TenantId, str | None]:
     """Answer the tenant and the namespace that a resource names."""
     if resource.properties is UNSET:
         return MAIN, None

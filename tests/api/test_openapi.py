@@ -89,7 +89,7 @@ def test_document_that_is_damaged_is_found_invalid(described: Document) -> None:
 def test_document_and_code_name_the_same_routes(installation: Served, described: Document) -> None:
     """No route is forgotten, none is invented: the application's and the hot ones (http-api 8)."""
     app = create_app(installation.service)
-    served_routes = {("POST", checks.EVALUATION), ("POST", checks.EVALUATIONS)}
+    served_routes = {("POST", path) for path in checks.PATHS}
     for route in app.routes:
         assert isinstance(route, HTTPRoute)
         served_routes |= {(method, route.path_format) for method in route.methods & METHODS}
@@ -99,7 +99,7 @@ def test_document_and_code_name_the_same_routes(installation: Served, described:
 
 def test_hot_endpoints_of_the_document_are_served(installation: Served) -> None:
     """What is described by hand answers: 401 to a stranger, not 404 (http-api 8)."""
-    for path in (checks.EVALUATION, checks.EVALUATIONS):
+    for path in checks.PATHS:
         assert installation.post(path, {}, by=NOBODY).status_code == 401
 
 
@@ -153,6 +153,9 @@ def test_every_example_validates(described: Document) -> None:
     assert len(found) > 100
     for place, content in found:
         validate(described, content["schema"], content["example"], place)
+    for name, schema in described["components"]["schemas"].items():
+        for example in schema.get("examples", ()):
+            validate(described, schema, example, name)
 
 
 def test_example_that_does_not_fit_is_found(described: Document) -> None:
