@@ -18,7 +18,7 @@ from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
 from tests import service as harness
-from tests.api.checking import ALLOWED, DENIED, Desk, Json, question
+from tests.api.checking import ALLOWED, DENIED, HOT, Desk, Json, question
 from tests.fixed_inputs import START
 from tests.service import NOBODY, Served, problem, served
 
@@ -168,7 +168,7 @@ def test_the_past_is_judged_by_the_callers_right_now(desk: Desk) -> None:
         ([], "body.invalid"),
     ],
 )
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 def test_a_moment_that_cannot_be_is_400(shared: Desk, path: str, context: Json, code: str) -> None:
     """The future, no moment at all, and wrong types (authzen 6)."""
     body = question(shared.bot, context=context)
@@ -247,7 +247,7 @@ def test_a_position_that_is_reached_is_not_waited_for(desk: Desk) -> None:
         assert desk.says(question(desk.bot, context={"at_least": at_least}))
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 def test_a_position_out_of_reach_is_503(desk: Desk, path: str) -> None:
     """Never an older answer (reliability B3)."""
     response = desk.http.post(path, next_position(desk), by=desk.by_bot)
@@ -256,7 +256,7 @@ def test_a_position_out_of_reach_is_503(desk: Desk, path: str) -> None:
     assert response.headers["retry-after"]
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 @pytest.mark.parametrize("reason", ["halted", "stale"])
 def test_a_node_that_does_not_know_answers_503(desk: Desk, path: str, reason: str) -> None:
     """Halted or stale: no decision, whoever asks (security 2.1, reliability B5, B7)."""
