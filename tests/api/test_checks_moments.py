@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from api.checks import EVALUATION, EVALUATIONS
+from api.searches import ACTIONS, RESOURCES, SUBJECTS
 from api.service import Health
 from domain.bindings import DeleteBinding
 from domain.ids import MAIN
@@ -304,9 +305,10 @@ def fail(*_: object, **__: object) -> Any:  # noqa: ANN401 - it answers nothing
     raise PartError
 
 
-@pytest.mark.parametrize(
-    "part", ["graph.check", "graph.resolve", "inputs.now", "health", "state_at", "position_of"]
-)
+ALWAYS_ASKED = ("inputs.now", "health", "state_at", "position_of")
+
+
+@pytest.mark.parametrize("part", ["graph.check", "graph.resolve", *ALWAYS_ASKED])
 @pytest.mark.parametrize("path", PATHS)
 def test_no_fault_of_a_part_ends_in_an_allow(
     shared: Desk, path: str, part: str, monkeypatch: pytest.MonkeyPatch
@@ -323,6 +325,32 @@ def test_no_fault_of_a_part_ends_in_an_allow(
 
     with pytest.raises(PartError):
         shared.raw(body, shared.header(shared.by_bot), path=path)
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        *((SUBJECTS, part) for part in ("graph.check", *ALWAYS_ASKED)),
+        *((RESOURCES, part) for part in ("graph.resolve", *ALWAYS_ASKED)),
+        *((ACTIONS, part) for part in ("graph.resolve", *ALWAYS_ASKED)),
+    ],
+)
+def test_no_fault_of_a_part_ends_in_results(
+    shared: Desk, path: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the graph, clock, health or past: nothing is found at all (security 2.1)."""
+    owner: object = shared.http.service
+    *way, name = part.split(".")
+    for step in way:
+        owner = getattr(owner, step)
+    context: Json = {"as_of": {"position": 1}} if part in {"state_at", "position_of"} else {}
+    body = question(shared.bot, context=context)
+    header = shared.header(shared.by_bot)
+    shared.raw(body, header, path=path)
+    monkeypatch.setattr(owner, name, fail)
+
+    with pytest.raises(PartError):
+        shared.raw(body, header, path=path)
 
 
 def test_a_fault_that_ends_in_an_allow_is_caught(
