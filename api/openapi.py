@@ -143,7 +143,8 @@ def document(app: Litestar, *, version: str, public_url: str) -> Schema:
     for operation in found:
         described = _operation(operation, schemas, twice)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
-    components = {**schemas.finish(), **openapi_checks.SCHEMAS}
+    by_hand = openapi_checks.components(schemas)
+    components = {**schemas.finish(), **by_hand}
     paths.update(openapi_checks.PATHS)
     _add_examples(paths, components)
     _add_links(paths, components)

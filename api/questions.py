@@ -59,6 +59,19 @@ class Resource(Struct, frozen=True):
     properties: ResourceProperties | UnsetType = UNSET
 
 
+class SearchedSubject(Struct, frozen=True):
+    """Subjects of which type are looked for."""
+
+    type: Word
+
+
+class SearchedResource(Struct, frozen=True):
+    """Resources of which type are looked for, and where."""
+
+    type: Word
+    properties: ResourceProperties | UnsetType = UNSET
+
+
 class AsOf(Struct, frozen=True):
     """A moment of the past: its facts, its clock, or both apart."""
 
@@ -100,7 +113,9 @@ class _Head(Struct, frozen=True):
     options: Options = Options()
 
 
-class _Whole(_Head, frozen=True):
+class Evaluations(_Head, frozen=True):
+    """A request for many, as it is sent."""
+
     evaluations: list[Evaluation] = []
 
 
@@ -119,9 +134,50 @@ class Batch(NamedTuple):
     items: Sequence[Evaluation | msgspec.MsgspecError]
 
 
+class Page(Struct, frozen=True):
+    """Which part of its results a search is asked for."""
+
+    token: str | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class SubjectSearch(Struct, frozen=True):
+    """Who may do that there?"""
+
+    subject: SearchedSubject
+    action: Action
+    resource: Resource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+class ResourceSearch(Struct, frozen=True):
+    """On what may this subject do that?"""
+
+    subject: Subject
+    action: Action
+    resource: SearchedResource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+class ActionSearch(Struct, frozen=True):
+    """What may this subject do there?"""
+
+    subject: Subject
+    resource: Resource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+Search = SubjectSearch | ResourceSearch | ActionSearch
+
 decode_evaluation: Final = msgspec.json.Decoder(Evaluation).decode
-_decode_whole: Final = msgspec.json.Decoder(_Whole).decode
+_decode_whole: Final = msgspec.json.Decoder(Evaluations).decode
 _decode_parts: Final = msgspec.json.Decoder(_Parts).decode
+decode_subject_search: Final = msgspec.json.Decoder(SubjectSearch).decode
+decode_resource_search: Final = msgspec.json.Decoder(ResourceSearch).decode
+decode_action_search: Final = msgspec.json.Decoder(ActionSearch).decode
 
 
 def decode_batch(body: bytes) -> Batch:
@@ -183,7 +239,7 @@ def given(value: T | UnsetType | None) -> T | None:
 _judge_namespace: Final = lru_cache(4_096)(names.namespace)
 
 
-def place_of(resource: Resource) -> tuple[TenantId, str | None]:
+def place_of(resource: Resource | SearchedResource) -> tuple[TenantId, str | None]:
     """Answer the tenant and the namespace that a resource names."""
     if resource.properties is UNSET:
         return MAIN, None

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from api.app import UndeclaredRouteError, create_app, require_gates
 from api.call import OPEN
-from api.checks import EVALUATION, EVALUATIONS
+from api.checks import PATHS
 from api.openapi import Operation, document, operations
 from tests.api.route_world import World
 from tests.service import NOBODY, served
@@ -39,6 +39,7 @@ GATES: Final[Mapping[str, tuple[int | str, ...]]] = {
 
 # Method, gate, the status of success, path, and what differs from the gate's row.
 TABLE: Final = """
+GET    open       200 /.well-known/authzen-configuration
 GET    owner      200 /api/v1/auditlogs/export
 GET    owner      200 /api/v1/auditlogs/search
 GET    owner      200 /api/v1/auditlogs/{id}/diff
@@ -340,7 +341,7 @@ def _require_described(
         assert told - _SOMETIMES == set(answer.headers) - _EVERYWHERE - _SOMETIMES
 
 
-@pytest.mark.parametrize("path", [EVALUATION, EVALUATIONS])
+@pytest.mark.parametrize("path", sorted(PATHS))
 def test_hot_endpoint_gives_each_caller_the_declared_status(path: str, world: World) -> None:
     """Security 2.4 and 5.1: the endpoints in front of the application keep the matrix too."""
     answers = [world.http.post(path, QUESTION, by=world.caller(kind)[1]) for kind in KINDS]
