@@ -124,7 +124,7 @@ def _decoded_item(item: Raw) -> Evaluation | msgspec.MsgspecError:
         return error
 
 
-def with_defaults(item: Evaluation, batch: Batch) -> Evaluation:
+def with_defaults(item: Evaluation, batch: Batch | Evaluation) -> Evaluation:
     """Answer the item with what it lacks from the request: whole objects, nothing is merged."""
     context = item.context
     if context is UNSET:
@@ -150,17 +150,17 @@ def given(value: T | UnsetType | None) -> T | None:
     return None if value is UNSET else value
 
 
-def place_of(resource: Resource) -> tuple[TenantId, str | None]:
-    """Answer the tenant and the namespace that a resource names."""
+def place_of(resource: Resource, home: TenantId = MAIN) -> tuple[TenantId, str | None]:
+    """Answer the tenant that a resource names, `home` for none, and the namespace."""
     if resource.properties is UNSET:
-        return MAIN, None
+        return home, None
     tenant, namespace = resource.properties.tenant, given(resource.properties.namespace)
     if namespace is not None:
         try:
             names.namespace(namespace)
         except ValueError as fault:
             raise MalformedError("body.invalid", f"namespace {fault}") from None
-    return MAIN if tenant is UNSET or tenant is None else TenantId(tenant), namespace
+    return home if tenant is UNSET or tenant is None else TenantId(tenant), namespace
 
 
 def refuse_malformed(question: Evaluation) -> None:
