@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from api.access.lines import LINE_BYTES_MAX, LineReader, Lines
 from api.call import ACCESS, POSITION_HEADER, Call
-from api.checks import FailedItem, failed
+from api.checks import ItemContext, failed
 from api.decoding import BULK, LINES, BodyError, guard_json, type_of_pieces
 from api.judging import Judge
 from api.problems import MalformedError, RequestError
@@ -59,15 +59,16 @@ class BulkRequest(Struct, Generic[T], frozen=True, forbid_unknown_fields=True):
 
 
 class DecisionForm(Struct, frozen=True):
-    """A decision and nothing else."""
+    """A decision and nothing else; for a question that failed alone a deny, with why."""
 
     decision: bool
+    context: ItemContext | UnsetType = UNSET
 
 
 class DecisionsForm(Struct, frozen=True):
-    """A decision for each question, in their order; one that failed alone is a deny with why."""
+    """A decision for each question, in their order."""
 
-    items: list[DecisionForm | FailedItem]
+    items: list[DecisionForm]
 
 
 _ALLOWED: Final = DecisionForm(decision=True)
@@ -76,7 +77,6 @@ _NO_DEFAULTS: Final = Evaluation()
 _FAILS_ALONE: Final = (DomainError, RequestError, BodyError, msgspec.MsgspecError, RecursionError)
 
 Item = Evaluation | Exception
-Answer = DecisionForm | FailedItem
 
 _decode: Final = msgspec.json.Decoder(BulkRequest[Evaluation]).decode
 _decode_loosely: Final = msgspec.json.Decoder(BulkRequest[Raw]).decode
@@ -108,7 +108,7 @@ async def check_bulk(
         return await _stream(LineReader(request.receive), _Desk(call, TenantId(tenant)))
     asked, items = _read(await request.body())
     desk = _Desk(call, TenantId(tenant), asked)
-    answers: list[Answer] = []
+    answers: list[DecisionForm] = []
     for some in _slices(items):
         answers += desk.answers(some)
         await asyncio.sleep(0)
@@ -224,13 +224,13 @@ class _Desk:
         self._lasting = self._judge.lasting(call.state, call.clock.timestamp())
         self.position = call.state.position
 
-    def answers(self, items: Iterable[Item]) -> list[Answer]:
+    def answers(self, items: Iterable[Item]) -> list[DecisionForm]:
         """Judge a slice; raises where the caller may be here no more."""
         self._call.require_still()
         moment, asker = self._lasting.moment(), self._call.asker
         return [self._answer(item, asker, moment) for item in items]
 
-    def _answer(self, item: Item, asker: Asker, moment: Moment) -> Answer:
+    def _answer(self, item: Item, asker: Asker, moment: Moment) -> DecisionForm:
         judge = self._judge
         try:
             if isinstance(item, Exception):
@@ -245,7 +245,7 @@ class _Desk:
                 raise MalformedError("context.invalid", "explanations are given one by one")
             return _ALLOWED if judge.decide(asked, moment) else _DENIED
         except _FAILS_ALONE as error:
-            return failed(error)
+            return DecisionForm(decision=False, context=failed(error).context)
 
 
 ROUTES: Final[list[Any]] = [check_bulk]

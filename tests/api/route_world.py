@@ -26,6 +26,12 @@ from tests.service import NOBODY, PASSWORD, ROOT_EMAIL, Headers, Served, bearer
 
 NEW_PASSWORD: Final = "another horse, another battery"
 
+QUESTION: Final = {
+    "subject": {"type": "service_account", "id": "shared"},
+    "action": {"name": "VIEW"},
+    "resource": {"type": "FLOW", "id": "nightly"},
+}
+
 # Bodies by operation id, for requests that succeed; `$words` stand for what a world has.
 BODIES: Final[dict[str, Any]] = {
     "addGroupMember": {"membership": "OWNER"},
@@ -36,6 +42,7 @@ BODIES: Final[dict[str, Any]] = {
     "changeMe": {"firstName": "Ada", "lastName": "Lovelace"},
     "changeMyPassword": {"oldPassword": PASSWORD, "newPassword": NEW_PASSWORD},
     "changeUser": {"firstName": "Ada", "lastName": "Lovelace"},
+    "checkInBulk": {"items": [QUESTION]},
     "createBinding": {"type": "USER", "externalId": "$account", "roleId": "$role"},
     "createBindings": [
         {"type": "GROUP", "externalId": "$group", "roleId": "$role", "namespaceId": "prod"}
@@ -71,7 +78,11 @@ BODIES: Final[dict[str, Any]] = {
     "setUserPrivilege": {"superAdmin": True},
     "setUserRestricted": {"restricted": True},
 }
-QUERIES: Final = {"changeGroupMembership": "?membership=OWNER"}
+QUERIES: Final = {
+    "changeGroupMembership": "?membership=OWNER",
+    "listHoldings": "?type=service_account&id=shared",
+    "listWhoCan": "?resourceType=FLOW&action=VIEW",
+}
 
 ADMIN: Final = {"*": ["*"]}
 NARROW: Final = Narrowing(permissions=from_lists({"FLOW": ["VIEW"]}), tenants=(MAIN,))
