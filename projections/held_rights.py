@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import UNSET
 
 from domain import explaining
+from domain.access import leaves_tenant
 from domain.escalation import met_pairs, met_places
 from domain.permissions import granted
 
@@ -63,6 +64,8 @@ def holdings(
 
     By place; the sources of each by binding, then by the group it comes through.
     """
+    if not leaves_tenant(narrowing, tenant):
+        return []
     pairs: dict[RoleId, Pairs] = {}
     found: dict[Place, list[Source]] = {}
     for held in sorted(explaining.effective(state, tenant, subject, now), key=_rank):
