@@ -29,6 +29,7 @@ from api.questions import (
     Evaluation,
     Resource,
     Subject,
+    decode_evaluation,
     given,
     refuse_malformed,
     with_defaults,
@@ -80,7 +81,6 @@ Item = Evaluation | Exception
 
 _decode: Final = msgspec.json.Decoder(BulkRequest[Evaluation]).decode
 _decode_loosely: Final = msgspec.json.Decoder(BulkRequest[Raw]).decode
-_line_decoder: Final = msgspec.json.Decoder(Evaluation)
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
@@ -181,12 +181,16 @@ async def _answered(
 
 
 def _decoded_lines(lines: Sequence[bytes | None]) -> Iterable[Item]:
-    """Decode lines in one go, and only when that fails one by one, to place the faults."""
-    whole = b"\n".join(line for line in lines if line is not None)
-    if None not in lines and b"mun" not in whole:
+    """Decode lines that are guarded in one go, and where one is at fault each by itself.
+
+    As long as all before it are JSON, the guard of the whole judges a line rightly.
+    """
+    sound = [line for line in lines if line is not None]
+    whole = b"\n".join(sound)
+    if len(sound) == len(lines) and b"mun" not in whole:
         try:
             guard_json(whole, BULK.nodes_max)
-            return _line_decoder.decode_lines(whole)
+            return [decode_evaluation(line) for line in sound]
         except (BodyError, msgspec.MsgspecError):
             pass
     return [_decoded_line(line) for line in lines]
@@ -205,7 +209,7 @@ def _decoded_line(line: bytes | None) -> Item:
 
 def _decoded(item: bytes) -> Item:
     try:
-        return _line_decoder.decode(item)
+        return decode_evaluation(item)
     except (msgspec.MsgspecError, RecursionError) as error:
         return error
 
