@@ -275,11 +275,10 @@ class Judge:
         graph = self._service.graph
         state = graph.state
         narrowing = asker.narrowing
-        namespaces = () if namespace is None else ancestors(namespace)
-        if narrowing is not UNSET and not access.narrowing_allows(
-            narrowing, tenant, pair, namespaces, resource
-        ):
-            return False
+        if narrowing is not UNSET:
+            namespaces = () if namespace is None else ancestors(namespace)
+            if not access.narrowing_allows(narrowing, tenant, pair, namespaces, resource):
+                return False
         privileged = narrowing is UNSET or narrowing.instance_owner
         if privileged and asker.principal in state.owners and access.is_open(state, tenant):
             return True

@@ -79,8 +79,7 @@ _FAILS_ALONE: Final = (DomainError, RequestError, BodyError, msgspec.MsgspecErro
 
 Item = Evaluation | Exception
 
-_decode: Final = msgspec.json.Decoder(BulkRequest[Evaluation]).decode
-_decode_loosely: Final = msgspec.json.Decoder(BulkRequest[Raw]).decode
+_decode: Final = msgspec.json.Decoder(BulkRequest[Raw]).decode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
@@ -110,7 +109,7 @@ async def check_bulk(
     desk = _Desk(call, TenantId(tenant), asked)
     answers: list[DecisionForm] = []
     for some in _slices(items):
-        answers += desk.answers(some)
+        answers += desk.answers(_decoded(bytes(item)) for item in some)
         await asyncio.sleep(0)
     return call.answer(DecisionsForm(answers))
 
@@ -118,19 +117,12 @@ async def check_bulk(
 # One body
 
 
-def _read(body: bytes) -> tuple[Evaluation, Sequence[Item]]:
-    """Answer what holds for all questions, and the questions; a faulty one as its fault."""
+def _read(body: bytes) -> tuple[Evaluation, list[Raw]]:
+    """Answer what holds for all questions, and the questions, which are decoded by and by."""
     if not body:
         raise MalformedError("body.missing", "a JSON object is required")
-    items: Sequence[Item]
-    request: BulkRequest[Evaluation] | BulkRequest[Raw]
-    try:
-        request = strict = _decode(body)
-        items = strict.items
-    except msgspec.ValidationError:
-        request = loose = _decode_loosely(body)
-        items = [_decoded(bytes(item)) for item in loose.items]
-    if len(items) > ITEMS_MAX:
+    request = _decode(body)
+    if len(request.items) > ITEMS_MAX:
         fault = FieldFault("items", f"must be at most {ITEMS_MAX}", "batch.too_large")
         raise InvalidError("batch.too_large", f"items {fault.detail}", fields=(fault,))
     context = request.context
@@ -138,7 +130,7 @@ def _read(body: bytes) -> tuple[Evaluation, Sequence[Item]]:
         raise MalformedError("context.invalid", "the moment stands in the query here")
     asked = Evaluation(request.subject, request.action, request.resource, context)
     refuse_malformed(asked)
-    return asked, items
+    return asked, request.items
 
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
