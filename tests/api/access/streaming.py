@@ -11,6 +11,7 @@ from tests.service import ADDRESS, Headers, Served
 from tests.spec import facts
 
 if TYPE_CHECKING:
+    from api.front import Front
     from domain.events import Event
 
 
@@ -33,7 +34,7 @@ def publish_at(http: Served, turn: int, *events: Event) -> None:
 class Stream:
     """One request whose body is given by and by; what came back can be looked at in between."""
 
-    def __init__(self, http: Served, by: Headers, tenant: str = "main") -> None:
+    def __init__(self, http: Served, by: Headers, front: Front | None = None) -> None:
         self._http = http
         self._messages: asyncio.Queue[Any] = asyncio.Queue()
         self.taken = 0
@@ -42,7 +43,7 @@ class Stream:
         self.has_ended = False
         self._sends = asyncio.Event()
         self._sends.set()
-        path = f"/api/v1/{tenant}/access/check-bulk"
+        path = "/api/v1/main/access/check-bulk"
         given = {"host": "iam.example", "content-type": "application/x-ndjson", **by}
         headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
         self._scope: dict[str, Any] = {
@@ -56,8 +57,8 @@ class Stream:
             "state": {},
         }
         harness.PRESENT.service = http.service
-        front = cast("Any", harness.front())
-        self.task = asyncio.create_task(front(self._scope, self._receive, self._send))
+        app = cast("Any", front or harness.front())
+        self.task = asyncio.create_task(app(self._scope, self._receive, self._send))
 
     async def _receive(self) -> Any:  # noqa: ANN401 - a message of ASGI
         message = await self._messages.get()

@@ -15,6 +15,8 @@ from msgspec import UNSET, UnsetType, structs
 
 from api.access import check_bulk
 from api.access.lines import LINE_BYTES_MAX
+from api.app import create_app
+from api.front import BodyClock, Front
 from api.judging import Lasting, Moment
 from domain.ids import MAIN
 from domain.principals import BindingDeleted, TokenRevoked
@@ -335,6 +337,33 @@ def test_a_caller_that_leaves_ends_the_work(desk: Desk) -> None:
         stream.leave()
 
     assert 400 == streamed(desk, leaving_at_once).start["status"]
+
+
+def test_a_stream_that_stops_is_cut_with_a_last_line(desk: Desk) -> None:
+    """Security 6.3: what came is answered, then the answers end by saying why."""
+    service = desk.http.service
+    front = Front(
+        create_app(service),
+        hosts=("iam.example",),
+        public_https=True,
+        new_id=desk.http.inputs.id,
+        on_leak=lambda *_: None,
+        clock=BodyClock(seconds=0.05, grace_seconds=0.01, sweep_seconds=0.01),
+    )
+
+    async def silent() -> Stream:
+        stream = Stream(desk.http, desk.by_bot, front)
+        stream.give(line(desk))
+        await stream.task
+        return stream
+
+    stream = desk.http.run(silent())
+
+    assert ALLOWED == stream.lines[0]
+    assert (408, "body.too_slow") == tuple(
+        msgspec.json.decode(stream.lines[1])["error"][name] for name in ("status", "code")
+    )
+    assert stream.has_ended
 
 
 def test_a_caller_that_does_not_read_is_not_read_from(desk: Desk) -> None:
