@@ -12,6 +12,7 @@ from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from api import documents, health, sign_in
+from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
@@ -94,6 +95,9 @@ def create_app(
 def _contract() -> list[Any]:
     nouns = (
         aliases,
+        check_bulk,
+        what_can,
+        who_can,
         auditlogs,
         bindings,
         groups,
@@ -174,12 +178,15 @@ def _gate_of(options: Mapping[str, object]) -> Gate | None:
 def _guarded(scope: HTTPScope, receive: Receive) -> Receive:
     """Answer a `receive` that reads and judges the whole body at its first use.
 
-    So a body is read only after credentials, tenant and permission have been judged.
+    So a body is read only after credentials, tenant and permission have been judged. A route that
+    streams gets the pieces as they come, and guards them itself.
     """
     again: Receive | None = None
 
     async def guarded() -> HTTPReceiveMessage | WebSocketReceiveMessage:
         nonlocal again
+        if "streams" in scope["state"]:
+            return await receive()
         if again is None:
             call: Call | None = scope["state"].get("call")
             by_cookie = call is not None and call.caller.cookie is not None

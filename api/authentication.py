@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from litestar.types import HTTPScope
 
     from api.service import Service
+    from domain.state import State
 
 _BASIC_BYTES_MAX: Final = 4096
 SESSION_COOKIE: Final = "JWT"
@@ -122,6 +123,21 @@ def client_address(scope: HTTPScope) -> str:
     """Answer the address of the client, as the front established it from socket and proxies."""
     address: str = scope["state"].get("address", "")
     return address
+
+
+def require_still(service: Service, caller: Caller, since: State, scope: HTTPScope) -> None:
+    """Refuse a caller whose credential was good at a state and has ended by now.
+
+    A password or session is not judged again, but ends with what ends all of them.
+    """
+    if caller.token is not None:
+        judge_token(service, credential(scope)[1].decode("latin-1"))
+        return
+    user, before = (state.users.get(caller.principal) for state in (service.state, since))
+    if before is None or user is None or not user.enabled:
+        raise AuthenticationError("principal.disabled", "the owner is disabled", presented=True)
+    if user.sessions_from != before.sessions_from:
+        raise AuthenticationError("auth.invalid", "this session has ended", presented=True)
 
 
 # Tokens

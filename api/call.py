@@ -16,9 +16,10 @@ import msgspec
 from litestar import Response
 from msgspec import UNSET, Struct, UnsetType
 
-from api.authentication import Caller, header
+from api.authentication import Caller, client_address, header, require_still
+from api.judging import Asker
 from api.problems import MalformedError
-from domain import commands, names
+from domain import access, commands, names
 from domain.errors import NotFoundError
 from domain.ids import CommandId, TenantId
 from domain.permissions import Permission
@@ -142,6 +143,7 @@ class Call:
         self.parameters: dict[str, Any] = dict(scope["path_params"])
         self.state: State = service.state
         self.past = False
+        self._judged_at = service.state
         self._scope = scope
 
     # What the request says
@@ -167,6 +169,11 @@ class Call:
             raise MalformedError("query.invalid", f"{name} must be true or false")
         return value == "true"
 
+    @property
+    def asker(self) -> Asker:
+        """The caller, as one who asks about access."""
+        return Asker(self.caller.principal, self.caller.token, client_address(self._scope))
+
     # Consistency (http-api 6)
 
     async def settle(self) -> None:
@@ -183,6 +190,26 @@ class Call:
         self.state = (
             self.service.state if position is None else await self.service.state_at(position)
         )
+
+    @property
+    def clock(self) -> datetime:
+        """The instant by which the state is judged: `at` itself, that of the position, or now."""
+        if not self.past:
+            return self.service.inputs.now()
+        return self._instant() or self.state.at
+
+    def require_still(self) -> None:
+        """Refuse to go on where the caller may be here no more: for answers that take long."""
+        service = self.service
+        service.require_ready()
+        require_still(service, self.caller, self._judged_at, self._scope)
+        context = commands.Context(
+            at=service.inputs.now(),
+            actor=self.caller.actor,
+            command_id=CommandId(""),
+            correlation_id=self.request_id,
+        )
+        access.require_tenant(service.state, context, self.tenant)
 
     @property
     def reads(self) -> bool:

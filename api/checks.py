@@ -187,7 +187,7 @@ class Checks:
                 allowed = judge.decide(asked, moment)
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
-                answers.append(_failed(error))
+                answers.append(_encode(failed(error)))
             if allowed is stop:
                 break
         if explained:
@@ -225,7 +225,8 @@ def _asker(service: Service, scope: HTTPScope) -> Asker:
         raise AuthenticationError(
             "auth.required", "a check needs an API token", presented=bool(scheme)
         )
-    return Asker(bearer(service, text.decode("latin-1"), scope), client_address(scope))
+    token = bearer(service, text.decode("latin-1"), scope)
+    return Asker(token.owner, token, client_address(scope))
 
 
 def _require_few(explained: Collection[object]) -> None:
@@ -235,10 +236,11 @@ def _require_few(explained: Collection[object]) -> None:
         )
 
 
-def _failed(error: Exception) -> bytes:
+def failed(error: Exception) -> FailedItem:
+    """Answer the deny of an item that failed alone."""
     status = 403 if isinstance(error, ForbiddenError) else 400
     detail = getattr(error, "detail", "") or "the item is malformed"
-    return _encode(FailedItem(context=ItemContext(error=ItemError(status, detail))))
+    return FailedItem(context=ItemContext(error=ItemError(status, detail)))
 
 
 def _not_allowed(scope: HTTPScope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

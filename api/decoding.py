@@ -22,6 +22,7 @@ DEPTH_MAX: Final = 32
 NODES_MAX: Final = 10_000
 
 JSON: Final = "application/json"
+LINES: Final = "application/x-ndjson"
 FORM: Final = "application/x-www-form-urlencoded"
 
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
@@ -54,12 +55,15 @@ class MediaRule(Struct, frozen=True, kw_only=True):
     """Which media types a route reads.
 
     `assumed` is the type of a body without one, or empty where that is refused;
-    `refusal_status` is the answer to any other type, charset or encoding.
+    `refusal_status` is the answer to any other type, charset or encoding. `bytes_max` and
+    `nodes_max` are how much of a body is read at once, and how many values JSON may hold.
     """
 
     types: frozenset[str] = frozenset({JSON})
     assumed: str = ""
     refusal_status: int = _UNSUPPORTED
+    bytes_max: int = BODY_BYTES_MAX
+    nodes_max: int = NODES_MAX
 
 
 # http-api 1: our own routes, and every route when the caller came with a cookie (security 5.2).
@@ -68,6 +72,10 @@ OWN: Final = MediaRule()
 CONTRACT: Final = MediaRule(assumed=JSON)
 # authzen 7: everything malformed is 400.
 CHECKS: Final = MediaRule(refusal_status=_BAD_REQUEST)
+# Many questions at once: a larger body, or a line for each, which is read piece by piece.
+BULK: Final = MediaRule(
+    types=frozenset({JSON, LINES}), bytes_max=4 * BODY_BYTES_MAX, nodes_max=20 * NODES_MAX
+)
 # kestra-iam 3: signing in takes a form or JSON.
 SIGN_IN: Final = MediaRule(types=frozenset({JSON, FORM}))
 # Forms only: oauth and the console.
@@ -79,22 +87,28 @@ async def read_body(
     headers: Iterable[tuple[bytes, bytes]],
     *,
     rule: MediaRule = OWN,
-    limit_bytes: int = BODY_BYTES_MAX,
 ) -> bytes:
     """The whole body, guarded when it is JSON; empty when there is none.
 
     `headers` are ASGI's pairs with lower-case names. The size is judged while reading, so a
-    chunked body costs at most `limit_bytes`. Any type is fine on an empty body. Raises BodyError:
+    chunked body costs at most the rule's. Any type is fine on an empty body. Raises BodyError:
     413 `body.too_large`; the rule's refusal `body.encoded`, `body.media_type`, `body.charset`;
     400 `body.incomplete`, `body.not_utf8`, `body.too_complex`, `body.control_character`.
     """
     fields = [(name, value) for name, value in headers if name.startswith(b"content-")]
     _refuse_encoded(fields, rule)
-    _refuse_long(fields, limit_bytes)
-    body = await _read(receive, limit_bytes)
+    _refuse_long(fields, rule.bytes_max)
+    body = await _read(receive, rule.bytes_max)
     if body and media_type(fields, rule) == JSON:
-        guard_json(body)
+        guard_json(body, rule.nodes_max)
     return body
+
+
+def type_of_pieces(headers: Iterable[tuple[bytes, bytes]], rule: MediaRule) -> str:
+    """The media type of a body that its route reads, and guards, piece by piece."""
+    fields = [(name, value) for name, value in headers if name.startswith(b"content-")]
+    _refuse_encoded(fields, rule)
+    return media_type(fields, rule)
 
 
 def media_type(headers: Iterable[tuple[bytes, bytes]], rule: MediaRule) -> str:
@@ -121,7 +135,7 @@ def media_type(headers: Iterable[tuple[bytes, bytes]], rule: MediaRule) -> str:
     return kind.strip()
 
 
-def guard_json(body: bytes) -> None:
+def guard_json(body: bytes, nodes: int = NODES_MAX) -> None:
     """Refuse what must not reach a JSON parser (security 6.1), by BodyError 400.
 
     Invalid UTF-8 anywhere, also in members that are ignored; control characters, raw or NUL as an
@@ -136,11 +150,11 @@ def guard_json(body: bytes) -> None:
         raise BodyError(
             _BAD_REQUEST, "body.control_character", "the body contains a control character"
         )
-    if too_complex(body):
+    if too_complex(body, nodes=nodes):
         raise BodyError(
             _BAD_REQUEST,
             "body.too_complex",
-            f"the body nests deeper than {DEPTH_MAX} or has more than {NODES_MAX} values",
+            f"the body nests deeper than {DEPTH_MAX} or has more than {nodes} values",
         )
 
 

@@ -49,7 +49,7 @@ class ResourcePlace(Struct, frozen=True):
 
 
 class PlaceForm(Struct, frozen=True, kw_only=True):
-    """A scope; empty for the whole tenant."""
+    """A scope; empty for the whole tenant. With both members, what is asked must name both."""
 
     namespace: str | UnsetType = UNSET
     resource: ResourcePlace | UnsetType = UNSET
@@ -142,7 +142,7 @@ def explain(
         found = explaining.explain(
             state, asked.subject, asked.question, moment.now, token_usable=token_usable
         )
-    told = _Told(state, sight)
+    told = Told(state, sight)
     at, position = datetime.fromtimestamp(moment.now, UTC), state.position
     if found.code == "allowed":
         return Explained(
@@ -162,7 +162,7 @@ def explain(
     )
 
 
-class _Told:
+class Told:
     """What of a state is told to one who sees so much of it."""
 
     def __init__(self, state: State, sight: Sight) -> None:
@@ -173,11 +173,11 @@ class _Told:
         sees_role = self._sight.own or self._sight.roles
         return tuple(
             PathForm(
-                binding=self._binding(path.held),
-                role=self._role_of(path.held),
+                binding=self.binding(path.held),
+                role=self.role_of(path.held),
                 permission=Permission(*path.permission) if sees_role else UNSET,
                 scope=place(path.held.binding.scope),
-                via=self._via(path.held),
+                via=self.via(path.held),
                 positions=tuple(n for step in path.steps.values() for n in step),
                 steps=path.steps,
             )
@@ -187,10 +187,10 @@ class _Told:
     def near(self, found: Explanation) -> tuple[NearForm, ...]:
         return tuple(
             NearForm(
-                binding=self._binding(miss.held),
-                role=self._role_of(miss.held),
+                binding=self.binding(miss.held),
+                role=self.role_of(miss.held),
                 scope=place(miss.held.binding.scope),
-                via=self._via(miss.held),
+                via=self.via(miss.held),
                 lacks=miss.lacks,
             )
             for miss in found.near
@@ -217,13 +217,16 @@ class _Told:
             return _REASONS[found.code]
         return f"{', '.join(sorted(roles))}: bound here, without {asked.action} of {asked.type}"
 
-    def _binding(self, held: Held) -> str | UnsetType:
+    def binding(self, held: Held) -> str | UnsetType:
+        """Answer the id of what is held."""
         return held.binding.id if self._sight.own or self._sight.bindings else UNSET
 
-    def _role_of(self, held: Held) -> Named | UnsetType:
+    def role_of(self, held: Held) -> Named | UnsetType:
+        """Answer the role that is held."""
         return self._role(held.binding.role) if self._sight.own or self._sight.roles else UNSET
 
-    def _via(self, held: Held) -> tuple[Through, ...]:
+    def via(self, held: Held) -> tuple[Through, ...]:
+        """Answer the groups through which it is held."""
         if held.via is None:
             return ()
         if not (self._sight.own or self._sight.groups):

@@ -9,7 +9,7 @@ and how long, `ops/serving.py` judges while it reads them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final, cast
@@ -69,7 +69,12 @@ _MAY_BE_BROUGHT: Final = frozenset(
 
 
 class BodyClock(Struct, frozen=True, kw_only=True):
-    """How long a body may take: `seconds` in all, and a rate after the first `grace_seconds`."""
+    """How long a body may take: `seconds` in all, and a rate after the first `grace_seconds`.
+
+    A route that streams sets `scope["state"]["streams"]`: its clock begins anew each time that
+    as much has come as the rate asks for in the grace. So a long body may come to its end, and
+    one that drips, or stops, is cut after `seconds`.
+    """
 
     seconds: float = 30.0
     grace_seconds: float = 5.0
@@ -174,6 +179,7 @@ class Front:
         exchange.has_body = b"content-length" in found or b"transfer-encoding" in found
         # The id and the address first, so that whatever is refused below is told under them.
         sent = found.get(b"x-request-id", b"")
+        exchange.state = state
         state["request_id"] = request_id = _shown(sent) if sent else self._new_id()
         exchange.request_id = sent or request_id.encode()
         state["address"] = peer[0] if peer else ""
@@ -217,6 +223,7 @@ class _Exchange:
 
     __slots__ = (
         "_clock",
+        "_handed_seconds",
         "_receive",
         "_received_bytes",
         "_send",
@@ -227,6 +234,7 @@ class _Exchange:
         "late",
         "request_id",
         "started",
+        "state",
     )
 
     def __init__(self, send: Send, receive: Receive, clock: _Sweeper) -> None:
@@ -234,6 +242,7 @@ class _Exchange:
         self._receive = receive
         self._clock = clock
         self._started_seconds = 0.0
+        self._handed_seconds = 0.0
         self._received_bytes = 0
         self._task: asyncio.Task[object] | None = None
         self.has_body = False
@@ -241,6 +250,7 @@ class _Exchange:
         self.started = False
         self.request_id = b""
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.state: Mapping[str, object] = {}
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; the answer's start gets the headers that it does not bring itself."""
@@ -262,6 +272,9 @@ class _Exchange:
         if not self.has_body:
             # All of it is here; what is waited for now is that the caller goes away.
             return await self._receive()
+        if self._handed_seconds and self._started_seconds:
+            # What the route did with the last piece took none of the caller's time.
+            self._started_seconds += self._clock.now() - self._handed_seconds
         self._task = asyncio.current_task()
         self._clock.begin(self)
         try:
@@ -276,7 +289,15 @@ class _Exchange:
         if message["type"] == "http.request":
             self._received_bytes += len(message["body"])
             self.has_body = message["more_body"]
+            if "streams" in self.state:
+                self._stream_on()
         return message
+
+    def _stream_on(self) -> None:
+        self._handed_seconds = self._clock.now()
+        if self._received_bytes >= self._clock.piece_bytes:
+            self._started_seconds = 0.0
+            self._received_bytes = 0
 
     def end_if_late(self, now_seconds: float, clock: BodyClock) -> None:
         """Wake the request that waits for its body, once its time is over.
@@ -285,6 +306,8 @@ class _Exchange:
         """
         self._started_seconds = self._started_seconds or now_seconds
         allowed = clock.grace_seconds + self._received_bytes / clock.bytes_a_second
+        if "streams" in self.state:
+            allowed = clock.seconds
         waited = now_seconds - self._started_seconds
         if waited > min(clock.seconds, allowed) and self._task is not None and not self.late:
             self.late = True
@@ -298,6 +321,11 @@ class _Sweeper:
         self._clock = clock
         self._waiting: set[_Exchange] = set()
         self._runs = False
+        self.piece_bytes = clock.grace_seconds * clock.bytes_a_second
+
+    def now(self) -> float:
+        """Answer the time by which the bodies are judged."""
+        return asyncio.get_running_loop().time()
 
     def begin(self, exchange: _Exchange) -> None:
         """A piece of a body is waited for."""

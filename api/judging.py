@@ -15,9 +15,9 @@ from api.authentication import comes_from
 from api.problems import MalformedError
 from api.questions import NO_RESOURCE, given, place_of, refuse_controls
 from domain import access
-from domain.access import Question
+from domain.access import Narrowing, Question
 from domain.errors import ForbiddenError, Requirement
-from domain.ids import SubjectId, TenantId, TokenId
+from domain.ids import MAIN, PrincipalId, SubjectId, TenantId, TokenId
 from domain.scopes import ancestors
 from domain.state import State
 from domain.tokens import Token, refusal
@@ -35,19 +35,25 @@ _ACCESS: Final = "ACCESS"
 
 
 class Asker(NamedTuple):
-    """Who asks: the token that the request came with, and the address that it came from.
+    """Who asks: by which token, if by one, and from which address.
 
     `everywhere` is what it was found to be allowed to ask about a whole tenant, within one
     request; None where that is not worth a look.
     """
 
-    token: Token
+    principal: PrincipalId
+    token: Token | None
     address: str
     everywhere: set[tuple[Asking, TenantId]] | None = None
 
     def remembering(self) -> Asker:
         """Answer the same asker, for many questions at one moment."""
         return self._replace(everywhere=set())
+
+    @property
+    def narrowing(self) -> Narrowing | UnsetType:
+        """What the credential leaves at most; UNSET where nothing is narrowed."""
+        return UNSET if self.token is None else self.token.narrowing
 
 
 class Moment(Struct, frozen=True):
@@ -62,6 +68,27 @@ class Moment(Struct, frozen=True):
     asked: float
     resolve: Resolve
     check: Check
+
+
+class Lasting:
+    """One moment over many turns of the loop, whatever is published in between."""
+
+    def __init__(self, service: Service, state: State, now: float) -> None:
+        self._service = service
+        self._state = state
+        self._now = now
+        graph = service.graph
+        self._resolve, self._check = graph.resolve_in(state), graph.check_in(state)
+
+    def moment(self) -> Moment:
+        """Answer the moment until the loop's next turn; who asks is judged by the clock of now.
+
+        What the live graph keeps answers as long as it is of these very facts.
+        """
+        graph, asked = self._service.graph, self._service.inputs.now().timestamp()
+        if graph.state is self._state:
+            return Moment(self._state, self._now, asked, graph.resolve, graph.check)
+        return Moment(self._state, self._now, asked, self._resolve, self._check)
 
 
 class Asked(NamedTuple):
@@ -103,6 +130,10 @@ class Judge:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def lasting(self, state: State, now: float) -> Lasting:
+        """Answer a moment of these facts and this clock that holds while others are published."""
+        return Lasting(self._service, state, now)
+
     async def moment(self, context: Circumstances | UnsetType) -> Moment:
         """Wait for `at_least`, then answer the facts and the clock of the request.
 
@@ -142,8 +173,10 @@ class Judge:
             graph.check_in(state),
         )
 
-    def read(self, asker: Asker, evaluation: Evaluation, moment: Moment) -> Asked:
-        """Look up the words of a question.
+    def read(
+        self, asker: Asker, evaluation: Evaluation, moment: Moment, home: TenantId = MAIN
+    ) -> Asked:
+        """Look up the words of a question; `home` is the tenant of one that names none.
 
         Raises MalformedError for what is missing or malformed, ForbiddenError for an asker who
         may not ask.
@@ -152,10 +185,10 @@ class Judge:
         if subject is UNSET or action is UNSET or resource is UNSET:
             raise MalformedError("body.invalid", f"{_missing(evaluation)} is required")
         refuse_controls(subject.type, subject.id, action.name, resource.type, resource.id)
-        tenant, namespace = place_of(resource)
+        tenant, namespace = place_of(resource, home)
         key = None if resource.id == NO_RESOURCE else (resource.type, resource.id)
         found = moment.resolve(tenant, subject.type, subject.id)
-        if found != asker.token.owner:
+        if found != asker.principal:
             self.require_may_ask(asker, "CHECK", tenant, namespace, key, moment.asked)
         token, address, explains = None, "", False
         context = evaluation.context
@@ -163,7 +196,7 @@ class Judge:
             explains = context.explain is True
             if given(context.token) is not None:
                 token, address = _narrowed_by(asker, context)
-            if explains and found != asker.token.owner:
+            if explains and found != asker.principal:
                 self.require_may_ask(asker, "EXPLAIN", tenant, namespace, key, moment.asked)
         return Asked(
             found, resource.type, action.name, tenant, namespace, key, token, address, explains
@@ -206,12 +239,12 @@ class Judge:
 
         def sees(type_: str) -> bool:
             return any(
-                self.holds(asker.token, (type_, action), tenant, None, None, now)
+                self.holds(asker, (type_, action), tenant, None, None, now)
                 for action in ("VIEW", "LIST")
             )
 
         return Sight(
-            own=subject == asker.token.owner,
+            own=subject == asker.principal,
             bindings=sees("BINDING"),
             roles=sees("ROLE"),
             groups=sees("GROUP"),
@@ -233,8 +266,8 @@ class Judge:
         everywhere, pair = asker.everywhere, (_ACCESS, asking)
         if everywhere is not None and (asking, tenant) in everywhere:
             return
-        if self.holds(asker.token, pair, tenant, namespace, resource, now):
-            if everywhere is not None and self.holds(asker.token, pair, tenant, None, None, now):
+        if self.holds(asker, pair, tenant, namespace, resource, now):
+            if everywhere is not None and self.holds(asker, pair, tenant, None, None, now):
                 everywhere.add((asking, tenant))
             return
         raise ForbiddenError(
@@ -245,25 +278,25 @@ class Judge:
 
     def holds(
         self,
-        token: Token,
+        asker: Asker,
         pair: tuple[str, str],
         tenant: TenantId,
         namespace: str | None,
         resource: tuple[str, str] | None,
         now: float,
     ) -> bool:
-        """Tell whether the holder of a token has an administrative right at a place now."""
+        """Tell whether the asker has an administrative right at a place now."""
         graph = self._service.graph
         state = graph.state
-        narrowing = token.narrowing
+        narrowing = asker.narrowing
         if narrowing is not UNSET:
             namespaces = () if namespace is None else ancestors(namespace)
             if not access.narrowing_allows(narrowing, tenant, pair, namespaces, resource):
                 return False
         privileged = narrowing is UNSET or narrowing.instance_owner
-        if privileged and token.owner in state.owners and access.is_open(state, tenant):
+        if privileged and asker.principal in state.owners and access.is_open(state, tenant):
             return True
-        return graph.check(tenant, token.owner, *pair, namespace, resource, now)
+        return graph.check(tenant, asker.principal, *pair, namespace, resource, now)
 
 
 def _narrowed_by(asker: Asker, context: Circumstances) -> tuple[TokenId, str]:
@@ -273,7 +306,7 @@ def _narrowed_by(asker: Asker, context: Circumstances) -> tuple[TokenId, str]:
     """
     token = TokenId(given(context.token) or "")
     told = given(context.address)
-    if told is None and token == asker.token.id:
+    if told is None and asker.token is not None and token == asker.token.id:
         return token, asker.address
     return token, told or ""
 

@@ -18,9 +18,9 @@ from litestar.response import Stream
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
-from api import openapi_checks, schema_rules
+from api import openapi_access, openapi_checks, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
-from api.decoding import CONTRACT
+from api.decoding import CONTRACT, LINES
 from api.iam.aliases import AliasForm
 from api.iam.token_forms import RevokedForm
 from api.openapi_parts import (
@@ -68,11 +68,13 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "diffAnyAuditLog": ("previousId",),
     "exportAuditLogs": _EXPORTED,
     "exportAllAuditLogs": _EXPORTED,
+    **openapi_access.QUERY,
 }
 # Bodies that a route reads by itself, and what it refuses besides.
-_READ: Final[Mapping[str, type[Struct]]] = {
+_READ: Final[Mapping[str, object]] = {
     "signIn": Credentials,
     "signInAtRoot": Credentials,
+    **openapi_access.BODIES,
 }
 _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
     "signIn": (401, 403, 503),
@@ -209,7 +211,10 @@ def _operation(operation: Operation, schemas: Schemas, twice: frozenset[str]) ->
         content = {"schema": schemas.of(operation.body)}
         described["requestBody"] = {
             "required": data is None or not data.is_optional,
-            "content": {type_: {**content} for type_ in sorted(media.types)},
+            "content": {
+                type_: openapi_access.asked(operation.id, type_, content)
+                for type_ in sorted(media.types)
+            },
         }
     return described
 
@@ -279,7 +284,8 @@ def _query(operation: Operation) -> tuple[str, ...]:
     if operation.gate.open:
         return own
     moment = ("at_least", "position", "at") if operation.reads else ("at_least",)
-    return (*own, *(_PAGED if _is_paged(operation) else ()), *moment)
+    pages = _PAGED if _is_paged(operation) else ()
+    return (*own, *(openapi_access.WALKED if _is_walked(operation) else pages), *moment)
 
 
 def _headers_read(operation: Operation) -> tuple[str, ...]:
@@ -293,6 +299,10 @@ def _headers_read(operation: Operation) -> tuple[str, ...]:
 
 def _is_paged(operation: Operation) -> bool:
     return get_origin(operation.answers) is Results and not operation.handler.opt.get("whole")
+
+
+def _is_walked(operation: Operation) -> bool:
+    return bool(operation.handler.opt.get("walks"))
 
 
 def is_versioned(operation: Operation) -> bool:
@@ -344,7 +354,10 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
     if media_type or answers is Stream:
         return {media_type or "text/csv": {"schema": {"type": "string"}}}
     if answers not in {bytes, None, type(None)}:
-        return {"application/json": {"schema": schemas.of(answers)}}
+        content = {"application/json": {"schema": schemas.of(answers)}}
+        if operation.handler.opt.get("lines"):
+            content[LINES] = {**openapi_access.ANSWERED_LINES}
+        return content
     if status == 200:  # noqa: PLR2004 - a 200 without a body of its own carries {} (kestra-iam 1)
         return {"application/json": {"schema": {"type": "object", "maxProperties": 0}}}
     return {}
@@ -356,7 +369,7 @@ def _headers_answered(operation: Operation) -> tuple[str, ...]:
     return (
         POSITION_HEADER,
         *(("ETag",) if is_versioned(operation) else ()),
-        *(("Link",) if _is_paged(operation) else ()),
+        *(("Link",) if _is_paged(operation) or _is_walked(operation) else ()),
         *(() if operation.reads else (REPLAYED_HEADER,)),
     )
 
@@ -374,7 +387,7 @@ def _refusals(operation: Operation) -> set[int]:
         statuses.add(404)
     if operation.body is not None:
         statuses.update(_WITH_BODY)
-    if _is_paged(operation):
+    if _is_paged(operation) or _is_walked(operation):
         statuses.add(422)
     if not operation.reads and not operation.gate.open:
         statuses.update(_WRITING)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
 from api.problem_codes import TITLES
@@ -21,6 +22,8 @@ _TEXT: Final = {"type": "string"}
 _POSITION: Final = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _FLAG: Final = {"type": "boolean", "default": False}
 _INSTANT: Final = {"type": "string", "format": "date-time"}
+_WORD: Final = {"type": "string", "minLength": 1, "maxLength": WORD_CHARACTERS_MAX}
+_SUBJECT: Final = {"type": "string", "enum": ["user", "service_account", "group"]}
 
 
 def _query(name: str, description: str, schema: Schema, **more: object) -> Schema:
@@ -64,9 +67,19 @@ _ALL: Final = (
         {"type": "string", "minLength": 1, "maxLength": names.RESOURCE_ID_CHARACTERS_MAX},
         example="spiffe://example.org/ci/bot",
     ),
-    _query("type", "Only of this type", _TEXT),
-    _query("id", "Only of the object of this id", _TEXT),
-    _query("namespace", "Only in this namespace", _TEXT),
+    _query("type", "Of this type; of a subject `user`, `service_account` or `group`", _TEXT),
+    _query("id", "Of the object of this id; a subject also by its name", _TEXT),
+    _query("namespace", "In this namespace", _TEXT),
+    _query("resourceType", "The type of what is acted on", _WORD, example="FLOW"),
+    _query("action", "What is done", _WORD, example="UPDATE"),
+    _query("resourceId", "On this one resource; without it on none in particular", _WORD),
+    _query("subjectType", "Of this type; without it users and service accounts", _SUBJECT),
+    _query(
+        "limit",
+        "How many a page; the first one's holds for those after it",
+        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+    ),
+    _query("cursor", "The page after the one that answered this as `nextCursor`", _TEXT),
     _query("q", "Only what contains this text", _TEXT),
     _query("flowId", "Only of this flow", _TEXT),
     _query("executionId", "Only of this execution", _TEXT),
@@ -100,7 +113,10 @@ PARAMETERS: Final[dict[str, Schema]] = {one["name"]: one for one in _ALL}
 HEADERS: Final[dict[str, Schema]] = {
     POSITION_HEADER: {"description": "The position that is shown", "schema": _POSITION},
     "ETag": {"description": "The position of the last change, quoted", "schema": _TEXT},
-    "Link": {"description": "The first, previous, next and last page", "schema": _TEXT},
+    "Link": {
+        "description": "The first, previous, next and last page, as far as there are",
+        "schema": _TEXT,
+    },
     "Location": {"description": "Where the object is", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}},
     REPLAYED_HEADER: {"description": "This had been carried out before", "schema": _TEXT},

@@ -239,17 +239,19 @@ def given(value: T | UnsetType | None) -> T | None:
 _judge_namespace: Final = lru_cache(4_096)(names.namespace)
 
 
-def place_of(resource: Resource | SearchedResource) -> tuple[TenantId, str | None]:
-    """Answer the tenant and the namespace that a resource names."""
+def place_of(
+    resource: Resource | SearchedResource, home: TenantId = MAIN
+) -> tuple[TenantId, str | None]:
+    """Answer the tenant that a resource names, `home` for none, and the namespace."""
     if resource.properties is UNSET:
-        return MAIN, None
+        return home, None
     tenant, namespace = resource.properties.tenant, given(resource.properties.namespace)
     if namespace is not None:
         try:
             _judge_namespace(namespace)
         except ValueError as fault:
             raise MalformedError("body.invalid", f"namespace {fault}") from None
-    return MAIN if tenant is UNSET or tenant is None else TenantId(tenant), namespace
+    return home if tenant is UNSET or tenant is None else TenantId(tenant), namespace
 
 
 def refuse_malformed(question: Evaluation) -> None:

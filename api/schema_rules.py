@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from api.access.check_bulk import ITEMS_MAX
 from domain import limits, names
 
 Schema = dict[str, Any]
@@ -46,6 +47,7 @@ _NOUNS: Final[Mapping[tuple[str, str], Schema]] = {
     ("service_accounts", "name"): _LABEL,
     ("tokens", "name"): _LABEL,
     ("tenants", "id"): {"pattern": TENANT},
+    ("check_bulk", "items"): {"maxItems": ITEMS_MAX},
 }
 # What requests hold inside, and answers too.
 _CLASSES: Final[Mapping[tuple[str, str], Schema]] = {
@@ -142,7 +144,9 @@ def fits(schema: Schema, value: object) -> bool:
     allowed = kinds(schema)
     match value:
         case str():
-            return "string" in allowed and bool(re.search(schema.get("pattern", ""), value))
+            is_listed = value in schema.get("enum", (value,))
+            fits_pattern = re.search(schema.get("pattern", ""), value)
+            return "string" in allowed and is_listed and bool(fits_pattern)
         case int():
             return "integer" in allowed
         case list():

@@ -118,7 +118,7 @@ class Searches:
         search = _DECODE[path](body)
         _refuse_malformed(search)
         # Of what is ignored nothing is left by now: it may differ from page to page.
-        bound_to = _encode((path, asker.token.owner, replace(search, page=UNSET)))
+        bound_to = _encode((path, asker.principal, replace(search, page=UNSET)))
         page = Page() if search.page is UNSET else search.page
         limit = None if page.limit is UNSET else min(page.limit, LIMIT_MAX)
         if page.token is UNSET:
@@ -182,7 +182,7 @@ class Searches:
         subject: SubjectId | None = None
         if not isinstance(search, SubjectSearch):
             subject = moment.resolve(question.tenant, search.subject.type, search.subject.id)
-        if subject != asker.token.owner:
+        if subject != asker.principal:
             nearest = next(iter(question.namespaces), None)
             self._judge.require_may_ask(
                 asker, "SEARCH", question.tenant, nearest, question.resource, moment.asked

@@ -7,7 +7,8 @@ right that was revoked a moment ago no longer counts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
@@ -131,20 +132,37 @@ def require_may_give_all(
 def _left(
     given: Iterable[tuple[str, str, Scope]], narrowing: Narrowing | UnsetType
 ) -> Iterator[tuple[str, str, Scope]]:
-    """Yield what a narrowing leaves of the rights given: the meets of both."""
-    if narrowing is UNSET:
+    """Yield what a narrowing leaves of the rights given, each with the scope of which it is left.
+
+    Of a meet that is narrower than any scope, the scope that it lies in.
+    """
+    for type_, action, scope in given:
+        for pair in met_pairs(((type_, action),), narrowing):
+            for meet in met_places(scope, narrowing):
+                yield (*pair, meet.scope)
+
+
+class Meet(NamedTuple):
+    """Where a right is left: at `scope`, and where `within` is given only where both are named."""
+
+    scope: Scope
+    within: Scope | None = None
+
+
+def met_pairs(
+    given: Iterable[tuple[str, str]], narrowing: Narrowing | UnsetType
+) -> Iterator[tuple[str, str]]:
+    """Yield what a narrowing, if there is one, leaves of (type, action) pairs: their meets."""
+    if narrowing is UNSET or narrowing.permissions is UNSET:
         yield from given
         return
-    pairs = [(ANY, ANY)]
-    if narrowing.permissions is not UNSET:
-        pairs = [*granted(narrowing.permissions)]
-    for type_, action, scope in given:
-        for listed_type, listed_action in pairs:
+    listed = [*granted(narrowing.permissions)]
+    for type_, action in given:
+        for listed_type, listed_action in listed:
             met_type = _meet(type_, listed_type)
             met_action = _meet(action, listed_action)
             if met_type is not None and met_action is not None:
-                for place in _left_places(scope, narrowing):
-                    yield met_type, met_action, place
+                yield met_type, met_action
 
 
 def _meet(one: str, other: str) -> str | None:
@@ -153,23 +171,21 @@ def _meet(one: str, other: str) -> str | None:
     return one if other == ANY else None
 
 
-def _left_places(scope: Scope, narrowing: Narrowing) -> Iterator[Scope]:
-    if narrowing.namespaces is UNSET and narrowing.resources is UNSET:
-        yield scope
+def met_places(scope: Scope, narrowing: Narrowing | UnsetType) -> Iterator[Meet]:
+    """Yield where a narrowing, if there is one, leaves what is given at a scope."""
+    if narrowing is UNSET or (narrowing.namespaces is UNSET and narrowing.resources is UNSET):
+        yield Meet(scope)
         return
-    for namespace in narrowing.namespaces or ():
-        inner = Scope(namespace=namespace)
-        if _lies_in(inner, scope):
-            yield inner
-        elif _lies_in(scope, inner) or scope.resource is not UNSET:
+    namespaces = (Scope(namespace=namespace) for namespace in narrowing.namespaces or ())
+    resources = (Scope(resource=resource) for resource in narrowing.resources or ())
+    for left in chain(namespaces, resources):
+        if _lies_in(left, scope):
+            yield Meet(left)
+        elif _lies_in(scope, left):
+            yield Meet(scope)
+        elif (scope.resource is UNSET) is not (left.resource is UNSET):
             # A resource may lie anywhere: the right is left where a question names both.
-            yield scope
-    for resource in narrowing.resources or ():
-        inner = Scope(resource=resource)
-        if _lies_in(inner, scope):
-            yield inner
-        elif scope.namespace is not UNSET:
-            yield scope
+            yield Meet(scope, left)
 
 
 def _lies_in(inner: Scope, outer: Scope) -> bool:

@@ -115,7 +115,7 @@ def explain(
     return Explanation(
         code="allowed",
         paths=tuple(
-            Path(one, _permission(state, one, question), _steps(state, subject, one))
+            Path(one, _permission(state, one, question), steps(state, subject, one))
             for one in held
             if allows(_alone(state, subject, one), subject, question, now)
         ),
@@ -152,6 +152,18 @@ def effective(state: State, tenant: TenantId, subject: SubjectId, now: float) ->
     if access.compile_subject(state, tenant, subject, now) is None:
         return ()
     return tuple(one for one in all_held(state, tenant, subject) if is_in_time(one, now))
+
+
+def why_nothing(state: State, tenant: TenantId, subject: SubjectId, now: float) -> Code:
+    """Answer the first condition by which a subject that holds nothing at `now` does so."""
+    refused = _cannot_act(state, tenant, subject, now)
+    if refused is not None:
+        return refused
+    held = [*all_held(state, tenant, subject)]
+    if not held:
+        return "binding.none_in_scope"
+    in_time = any(is_in_time(one, now) for one in held)
+    return "permission.not_granted" if in_time else "binding.outside_time"
 
 
 def is_in_time(held: Held, now: float) -> bool:
@@ -191,7 +203,8 @@ def _permission(state: State, held: Held, question: Question) -> tuple[str, str]
     return next(written)
 
 
-def _steps(state: State, subject: SubjectId, held: Held) -> dict[str, tuple[int, ...]]:
+def steps(state: State, subject: SubjectId, held: Held) -> dict[str, tuple[int, ...]]:
+    """Answer the positions of the events that what is held rests on, by what they brought about."""
     binding, via = held
     role = state.roles[binding.role]
     found: dict[str, tuple[int, ...]] = {}
@@ -218,13 +231,9 @@ def _refusal(
     *,
     token_usable: bool,
 ) -> Code:
-    principal = state.users.get(subject) or state.service_accounts.get(subject)
-    if principal is None and subject not in state.groups:
-        return "subject.unknown"
-    if principal is not None and not principal.enabled:
-        return "subject.disabled"
-    if access.compile_subject(state, question.tenant, subject, now) is None:
-        return "tenant.no_access"
+    refused = _cannot_act(state, question.tenant, subject, now)
+    if refused is not None:
+        return refused
     if not token_usable:
         return "token.not_usable"
     covering = [one for one in held if _covers(one.binding.scope, question)]
@@ -233,6 +242,18 @@ def _refusal(
     if not any(is_in_time(one, now) for one in covering):
         return "binding.outside_time"
     return "permission.not_granted"
+
+
+def _cannot_act(state: State, tenant: TenantId, subject: SubjectId, now: float) -> Code | None:
+    """Answer why the subject may not act in the tenant at all; None where it may."""
+    principal = state.users.get(subject) or state.service_accounts.get(subject)
+    if principal is None and subject not in state.groups:
+        return "subject.unknown"
+    if principal is not None and not principal.enabled:
+        return "subject.disabled"
+    if access.compile_subject(state, tenant, subject, now) is None:
+        return "tenant.no_access"
+    return None
 
 
 def _covers(scope: Scope, question: Question) -> bool:

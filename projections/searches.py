@@ -6,6 +6,7 @@ that is given is read, so all of it may run in any thread.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from domain import access, permissions
@@ -32,14 +33,19 @@ _NO_MEMBERS: Final[Mapping[PrincipalId, Membership]] = {}
 
 
 def subjects(
-    state: State, question: Question, now: float, among: Callable[[SubjectId], bool]
+    state: State,
+    question: Question,
+    now: float,
+    among: Callable[[SubjectId], bool],
+    most: int | None = None,
 ) -> list[SubjectId]:
     """Answer the principals and groups that may at `now` (Unix seconds), by id.
 
-    `among` tells which of them are asked about.
+    `among` tells which of them are asked about; with `most` only the first so many are answered.
     """
-    candidates = {subject for subject in _candidates(state, question) if among(subject)}
-    return sorted(subject for subject in candidates if access.allows(state, subject, question, now))
+    candidates = sorted({subject for subject in _candidates(state, question) if among(subject)})
+    found = (subject for subject in candidates if access.allows(state, subject, question, now))
+    return [*islice(found, most)]
 
 
 def _candidates(state: State, question: Question) -> Iterator[SubjectId]:

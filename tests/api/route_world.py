@@ -28,6 +28,12 @@ from tests.service import NOBODY, PASSWORD, ROOT_EMAIL, Headers, Served, bearer
 
 NEW_PASSWORD: Final = "another horse, another battery"
 
+QUESTION: Final = {
+    "subject": {"type": "service_account", "id": "shared"},
+    "action": {"name": "VIEW"},
+    "resource": {"type": "FLOW", "id": "nightly"},
+}
+
 # Bodies by operation id, for requests that succeed; `$words` stand for what a world has.
 BODIES: Final[dict[str, Any]] = {
     "addGroupMember": {"membership": "OWNER"},
@@ -38,6 +44,7 @@ BODIES: Final[dict[str, Any]] = {
     "changeMe": {"firstName": "Ada", "lastName": "Lovelace"},
     "changeMyPassword": {"oldPassword": PASSWORD, "newPassword": NEW_PASSWORD},
     "changeUser": {"firstName": "Ada", "lastName": "Lovelace"},
+    "checkInBulk": {"items": [QUESTION]},
     "createBinding": {"type": "USER", "externalId": "$account", "roleId": "$role"},
     "createBindings": [
         {"type": "GROUP", "externalId": "$group", "roleId": "$role", "namespaceId": "prod"}
@@ -77,6 +84,8 @@ QUERIES: Final = {
     "changeGroupMembership": "?membership=OWNER",
     "setAliasByQuery": "?alias=$alias",
     "removeAliasByQuery": "?alias=$alias",
+    "listHoldings": "?type=service_account&id=shared",
+    "listWhoCan": "?resourceType=FLOW&action=VIEW",
 }
 
 ADMIN: Final = {"*": ["*"]}

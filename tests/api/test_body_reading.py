@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from litestar.types import HTTPReceiveMessage, Receive, WebSocketReceiveMessage
+from msgspec.structs import replace
 
 from api.decoding import (
     BODY_BYTES_MAX,
@@ -132,9 +133,10 @@ class Client:
 
 
 def read(
-    client: Client, *headers: tuple[bytes, bytes], rule: MediaRule = OWN, limit_bytes: int = 100
+    client: Client, *headers: tuple[bytes, bytes], rule: MediaRule = OWN, bytes_max: int = 100
 ) -> bytes:
-    return asyncio.run(read_body(client.receive, headers, rule=rule, limit_bytes=limit_bytes))
+    short = replace(rule, bytes_max=bytes_max)
+    return asyncio.run(read_body(client.receive, headers, rule=short))
 
 
 def refused(

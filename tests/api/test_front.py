@@ -317,6 +317,55 @@ def test_a_body_that_drips_is_cut(
     assert answer.headers["connection"] == "close"
 
 
+async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["state"]["streams"] = True
+    await _read(scope, receive, send)
+
+
+PIECE = b"a" * int(FAST.grace_seconds * FAST.bytes_a_second)
+
+
+def test_a_long_stream_comes_to_its_end() -> None:
+    """On a route that streams the clock begins anew with every few bytes; elsewhere it does not."""
+    pieces = [(0.02, PIECE, True)] * 30 + [(0.02, b"a", False)]
+
+    assert ask(_stream, headers=[HOST, LENGTH], pieces=pieces, clock=FAST).status == 200
+    assert ask(_read, headers=[HOST, LENGTH], pieces=pieces, clock=FAST).status == 408
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [(20.0, b"a", False)],
+        [(0.0, PIECE, True), (20.0, b"a", False)],
+        [(0.0, b"a", True), (20.0, b"a", False)],
+        [(0.02, b"a", True)] * 100,
+        [(0.02, PIECE, True)] * 3 + [(0.02, b"aaa", True)] * 100,
+    ],
+    ids=range(5),
+)
+def test_a_stream_that_stops_or_drips_is_cut(pieces: list[tuple[float, bytes, bool]]) -> None:
+    """Security 6.3: silent from the beginning, after a piece, or nearly so: 408 and the end."""
+    answer = ask(_stream, headers=[HOST, LENGTH], pieces=pieces, clock=FAST)
+
+    assert (answer.status, answer.body["code"]) == (408, "body.too_slow")
+
+
+def test_the_time_that_a_route_takes_is_not_the_callers() -> None:
+    """Answers that wait to be read hold up the body, and nobody is cut for that."""
+
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["streams"] = True
+        for _ in range(3):
+            await receive()
+            await asyncio.sleep(0.15)
+        await _read(scope, receive, send)
+
+    pieces = [(0.03, b"a", True)] * 4 + [(0.03, b"a", False)]
+
+    assert ask(busy, headers=[HOST, LENGTH], pieces=pieces, clock=FAST).status == 200
+
+
 def test_a_slow_body_is_patiently_read_without_the_clock() -> None:
     """Control of security 6.3: with a lenient clock the same drip is read to its end."""
     pieces = [(0.02, b"a", True)] * 10 + [(0.02, b"a", False)]

@@ -46,16 +46,21 @@ class Logged:
     ) -> httpx.Response:
         """Send a request."""
         headers = {**by, **({"X-Request-ID": request_id} if request_id else {})}
-        return self.http.run(self._send(method, path, headers, body))
+        return self.http.run(self._send(method, path, headers, json=body))
 
-    async def _send(self, method: str, path: str, by: Headers, body: object) -> httpx.Response:
+    def ask_lines(self, path: str, by: Headers, lines: bytes) -> httpx.Response:
+        """Send a request of lines."""
+        headers = {**by, "Content-Type": "application/x-ndjson"}
+        return self.http.run(self._send("POST", path, headers, content=lines))
+
+    async def _send(self, method: str, path: str, by: Headers, **body: Any) -> httpx.Response:  # noqa: ANN401 - what httpx takes
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
             scope["state"] = {}
             await self._front(scope, receive, send)
 
         transport = httpx.ASGITransport(app=cast("Any", with_state))
         async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
-            return await client.request(method, path, headers=by, json=body)
+            return await client.request(method, path, headers=by, **body)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -73,6 +78,23 @@ def logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Logged]
     caplog.set_level(logging.INFO, logger=LOGGER)
     with served(tmp_path) as http:
         yield Logged(http, caplog)
+
+
+def test_lines_leave_one_record_for_all(logged: Logged) -> None:
+    """Operations 3: as many questions as there are, none of them is told of."""
+    path = "/api/v1/main/access/check-bulk"
+
+    answer = logged.ask_lines(path, logged.http.root, b'{"subject":1}\n' * 600)
+
+    assert 600 == len(answer.content.splitlines())
+    (record,) = logged.records
+    assert ("POST", 200, logged.http.state.position) == (
+        record["method"],
+        record["status"],
+        record["position"],
+    )
+    assert "main" == record["tenant"]
+    assert record["route"].endswith("/access/check-bulk")
 
 
 def test_request_leaves_one_record_with_its_ids(logged: Logged) -> None:

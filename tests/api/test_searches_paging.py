@@ -220,7 +220,7 @@ def of_the_future(library: Library, path: str) -> Json:
         token for token in library.http.state.tokens.values() if token.owner == library.asker
     )
     asked = Searches(service, Judge(service)).read(
-        path, msgspec.json.encode(library.body()), Asker(token, ADDRESS)
+        path, msgspec.json.encode(library.body()), Asker(token.owner, token, ADDRESS)
     )
     ahead = cursors.Cursor(
         position=library.http.state.position + 1,

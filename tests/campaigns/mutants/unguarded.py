@@ -12,7 +12,7 @@ from api import decoding
 from tests.campaigns.mutants.start import broken
 
 
-def parse_to_judge(body: bytes) -> None:
+def parse_to_judge(body: bytes, _: int) -> None:
     """Let through whatever the standard library reads; its errors are nobody's."""
     json.loads(body)
 
