@@ -17,6 +17,7 @@ from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
 from api.iam import (
+    aliases,
     auditlogs,
     bindings,
     groups,
@@ -96,6 +97,7 @@ def _contract() -> list[Any]:
         check_bulk,
         what_can,
         who_can,
+        aliases,
         auditlogs,
         bindings,
         groups,

@@ -1,7 +1,8 @@
 """May this subject do that? The hot endpoints of AuthZEN 1.0, in front of Litestar.
 
 One ASGI callable with its own answers for every fault (authzen 7): Litestar's typed handlers
-would cost twenty times the check itself. Everything else passes through to the application.
+would cost twenty times the check itself. Everything else passes through to the application. The
+searches stand here for the same answers; what they answer is `api/searches.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from litestar.enums import ScopeType
 from msgspec import Struct
 from msgspec.structs import replace
 
+from api import searches
 from api.authentication import bearer, client_address, credential
 from api.decoding import CHECKS, BodyError, read_body
 from api.explanations import explain
@@ -32,23 +34,28 @@ from api.questions import (
     Semantic,
     decode_batch,
     decode_evaluation,
-    decode_items,
     refuse_malformed,
     typed_subject,
     with_defaults,
 )
+from api.searches import Searches
 from domain.errors import DomainError, ForbiddenError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
     from api.judging import Asked, Moment
     from api.service import Service
+    from domain.state import State
 
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
 ITEMS_MAX: Final = 1_000
-_PATHS: Final = frozenset({EVALUATION, EVALUATIONS})
+# Working out why takes a thousand times as long as a check, and anyone may ask it of oneself.
+EXPLAINED_MAX: Final = 100
+PATHS: Final = frozenset({EVALUATION, EVALUATIONS}) | searches.PATHS
 
 _ALLOWED: Final = b'{"decision":true}'
 _DENIED: Final = b'{"decision":false}'
@@ -79,18 +86,19 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Checks:
-    """The two evaluation endpoints; `app` answers every other path."""
+    """The evaluation and search endpoints; `app` answers every other path."""
 
     def __init__(self, service: Service, app: ASGIApp) -> None:
         self._service = service
         self._judge = Judge(service)
+        self._searches = Searches(service, self._judge)
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer an evaluation, or pass the request on."""
+        """Answer an evaluation or a search, or pass the request on."""
         http = cast("HTTPScope", scope)
         path = http["path"] if http["type"] == ScopeType.HTTP else ""
-        if path not in _PATHS:
+        if path not in PATHS:
             await self._app(scope, receive, send)
             return
         try:
@@ -112,31 +120,43 @@ class Checks:
     async def _answer(self, scope: HTTPScope, receive: Receive, path: str) -> tuple[bytes, int]:
         service = self._service
         service.require_ready()
+        judged_at = service.state
         asker = _asker(service, scope)
         body = await read_body(receive, scope["headers"], rule=CHECKS)
         if not body:
             raise MalformedError("body.missing", "a JSON object is required")
+        if path in searches.PATHS:
+            walk = self._searches.read(path, body, asker)
+            moment = await self._searches.moment(walk)
+            asker = self._still(asker, judged_at, scope)
+            answer = await self._searches.answer(walk, asker, moment)
+            return answer, moment.state.position
         batch: Batch | None = None
         if path == EVALUATION:
             question = decode_evaluation(body)
         else:
             batch = decode_batch(body)
             question = batch.defaults
-            if batch.evaluations and len(batch.evaluations) > ITEMS_MAX:
+            if len(batch.items) > ITEMS_MAX:
                 raise MalformedError("batch.too_large", f"at most {ITEMS_MAX} evaluations")
             refuse_malformed(question)
-        judged_at = service.state
         moment = await self._judge.moment(question.context)
-        if service.state is not judged_at:
-            # What came while the request waited may have ended the caller's right to be here.
-            service.require_ready()
-            asker = _asker(service, scope)
-        if batch is None or not batch.evaluations:
+        asker = self._still(asker, judged_at, scope)
+        if batch is None or not batch.items:
             answer = await self._single(asker, question, moment)
         else:
             items = await self._all(asker, batch, moment)
             answer = b'{"evaluations":[' + b",".join(items) + b"]}"
         return answer, moment.state.position
+
+    def _still(self, asker: Asker, judged_at: State, scope: HTTPScope) -> Asker:
+        """Answer who asks, after the request may have waited since the caller was judged."""
+        service = self._service
+        if service.state is judged_at:
+            return asker
+        # What came meanwhile may have ended the caller's right to be here.
+        service.require_ready()
+        return _asker(service, scope)
 
     async def _single(self, asker: Asker, evaluation: Evaluation, moment: Moment) -> bytes:
         judge = self._judge
@@ -148,20 +168,23 @@ class Checks:
 
     async def _all(self, asker: Asker, batch: Batch, moment: Moment) -> list[bytes]:
         """Judge the items in their order, each failing alone, until the semantic says stop."""
-        stop = _STOPS.get(batch.options.evaluations_semantic) if batch.options else None
-        judge = self._judge
+        stop = _STOPS.get(batch.semantic)
+        judge, defaults = self._judge, batch.defaults
+        # Whoever may ask about the whole tenant is asked for that once.
+        asker = asker.remembering()
         answers: list[bytes] = []
         explained: dict[int, tuple[Asked, Evaluation]] = {}
-        for item in decode_items(batch.evaluations or []):
+        for item in batch.items:
             allowed = False
             try:
                 if isinstance(item, msgspec.MsgspecError):
                     raise item
-                evaluation = with_defaults(item, batch)
+                evaluation = with_defaults(item, defaults)
                 asked = judge.read(asker, evaluation, moment)
-                allowed = judge.decide(asked, moment)
                 if asked.explains:
+                    _require_few(explained)
                     explained[len(answers)] = asked, evaluation
+                allowed = judge.decide(asked, moment)
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_encode(failed(error)))
@@ -204,6 +227,13 @@ def _asker(service: Service, scope: HTTPScope) -> Asker:
         )
     token = bearer(service, text.decode("latin-1"), scope)
     return Asker(token.owner, token, client_address(scope))
+
+
+def _require_few(explained: Collection[object]) -> None:
+    if len(explained) >= EXPLAINED_MAX:
+        raise MalformedError(
+            "batch.too_large", f"at most {EXPLAINED_MAX} items of a request are explained"
+        )
 
 
 def failed(error: Exception) -> FailedItem:

@@ -1,8 +1,9 @@
 """How do passwords and personal data come into a command, and when do their keys end?
 
-One key seals a person's e-mail and names, and one each password (design 3). A key is made before
-the command that needs it, so it is taken back when the command comes to nothing; and the key of a
-password that was replaced is destroyed in every process that reads of it (security 3.1).
+One key seals a person's e-mail, names and aliases, and one each password (design 3). A key is
+made before the command that needs it, so it is taken back when the command comes to nothing; and
+the key of a password that was replaced is destroyed in every process that reads of it (security
+3.1).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Sealer:
     async def person(
         self, fields: Mapping[str, str], key: KeyId | None = None
     ) -> dict[str, Sealed]:
-        """Seal a person's `email`, `first_name`, `last_name` under its key, or under a new one."""
+        """Seal a person's `email`, names or `alias` under its key, or under a new one."""
         values = {name: Secret(value) for name, value in fields.items()}
         return await self._seal(values, key) if values else {}
 

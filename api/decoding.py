@@ -26,6 +26,7 @@ LINES: Final = "application/x-ndjson"
 FORM: Final = "application/x-www-form-urlencoded"
 
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NOT_SHAPE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_BRACES: Final = bytes.maketrans(b"[]", b"{}")
 # Tab, line feed and carriage return may stand between values,
 # and msgspec refuses them inside strings, as JSON does.
@@ -163,23 +164,32 @@ def too_complex(body: bytes, depth: int = DEPTH_MAX, nodes: int = NODES_MAX) -> 
     The values are counted as brackets and commas wherever they stand, in strings too, so the
     count is never too low. The depth is exact for valid JSON. Linear in the body for each level.
     """
-    opening = body.count(b"{") + body.count(b"[")
+    shape = body.translate(_AS_BRACES, _NOT_SHAPE)
+    opening = shape.count(b"{")
     if opening + body.count(b",") > nodes:
         return True
     if opening <= depth:
         return False
+    # A string without brackets is two quotes side by side here. Where any other quote is left, a
+    # string holds brackets, and where there is a backslash, it may hold quotes.
+    outside = shape.replace(b'""', b"")
+    if b'"' not in outside and b"\\" not in body:
+        return _deeper(outside, depth)
     # Without escapes, every second piece between quotes is a string's inside. A backslash outside
     # of strings shifts that, but there a parser stops, and the part before it is judged rightly.
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if unescaped.count(b'"') > _QUOTES_A_NODE_MAX * (nodes + 1):
         return True  # no JSON: only cheap to say so before the split below
     outside = b"".join(unescaped.split(b'"')[::2])
-    brackets = outside.translate(_AS_BRACES, _NOT_BRACKETS)
+    return _deeper(outside.translate(_AS_BRACES, _NOT_BRACKETS), depth)
+
+
+def _deeper(braces: bytes, depth: int) -> bool:
     for _ in range(depth):
-        if not brackets:
+        if not braces:
             return False
-        brackets = brackets.replace(b"{}", b"")  # takes exactly the innermost level away
-    return bool(brackets)
+        braces = braces.replace(b"{}", b"")  # takes exactly the innermost level away
+    return bool(braces)
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

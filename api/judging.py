@@ -35,11 +35,20 @@ _ACCESS: Final = "ACCESS"
 
 
 class Asker(NamedTuple):
-    """Who asks: by which token, if by one, and from which address."""
+    """Who asks: by which token, if by one, and from which address.
+
+    `everywhere` is what it was found to be allowed to ask about a whole tenant, within one
+    request; None where that is not worth a look.
+    """
 
     principal: PrincipalId
     token: Token | None
     address: str
+    everywhere: set[tuple[Asking, TenantId]] | None = None
+
+    def remembering(self) -> Asker:
+        """Answer the same asker, for many questions at one moment."""
+        return self._replace(everywhere=set())
 
     @property
     def narrowing(self) -> Narrowing | UnsetType:
@@ -254,7 +263,12 @@ class Judge:
 
         A tenant that does not exist gives the same answer.
         """
-        if self.holds(asker, (_ACCESS, asking), tenant, namespace, resource, now):
+        everywhere, pair = asker.everywhere, (_ACCESS, asking)
+        if everywhere is not None and (asking, tenant) in everywhere:
+            return
+        if self.holds(asker, pair, tenant, namespace, resource, now):
+            if everywhere is not None and self.holds(asker, pair, tenant, None, None, now):
+                everywhere.add((asking, tenant))
             return
         raise ForbiddenError(
             "permission.denied",

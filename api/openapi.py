@@ -21,6 +21,7 @@ from msgspec import Struct
 from api import openapi_access, openapi_checks, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
 from api.decoding import CONTRACT, LINES
+from api.iam.aliases import AliasForm
 from api.iam.token_forms import RevokedForm
 from api.openapi_parts import (
     HEADERS,
@@ -61,6 +62,8 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "autocompleteGroups": _FILTERED,
     "autocompleteRoles": _FILTERED,
     "autocompleteTenantAccess": _FILTERED,
+    "setAliasByQuery": ("*alias",),
+    "removeAliasByQuery": ("*alias",),
     "diffAuditLog": ("previousId",),
     "diffAnyAuditLog": ("previousId",),
     "exportAuditLogs": _EXPORTED,
@@ -80,8 +83,8 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
-# What is a count, and so has none, though it is one object.
-_COUNTS: Final[frozenset[object]] = frozenset({RevokedForm})
+# What has none, though it is one object: a count, and an alias, which is set or not.
+_UNVERSIONED: Final[frozenset[object]] = frozenset({RevokedForm, AliasForm})
 
 
 class Operation(Struct, frozen=True):
@@ -142,10 +145,12 @@ def document(app: Litestar, *, version: str, public_url: str) -> Schema:
     for operation in found:
         described = _operation(operation, schemas, twice)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
-    components = {**schemas.finish(), **openapi_checks.SCHEMAS}
+    by_hand = openapi_checks.components(schemas)
+    components = {**schemas.finish(), **by_hand}
     paths.update(openapi_checks.PATHS)
     _add_examples(paths, components)
     _add_links(paths, components)
+    _add_links_from_put(paths)
     responses = problem_responses()
     text = msgspec.json.encode((paths, responses)).decode()
     return {
@@ -244,16 +249,13 @@ def _who(gate: Gate) -> str:
 
 def _parameters(operation: Operation) -> Iterator[Schema]:
     for name in _PATH_PARAMETER.findall(operation.path):
-        schema: Schema = {"type": "string"}
-        if name == "tenant":
-            schema["pattern"] = schema_rules.TENANT
-        example = "main" if name == "tenant" else schema_rules.ID
+        rule, example = schema_rules.PATH.get(name, ({}, schema_rules.ID))
         yield {
             "name": name,
             "in": "path",
             "required": True,
             "description": _PATH_WORDS.get(name, f"The {name} of the path"),
-            "schema": schema,
+            "schema": {"type": "string", **rule},
             "example": example,
         }
     names = (*_query(operation), *_headers_read(operation))
@@ -267,6 +269,8 @@ def _parameters(operation: Operation) -> Iterator[Schema]:
 _PATH_WORDS: Final = {
     "tenant": "The tenant's id",
     "id": "The object's id",
+    "type": "The type of the alias",
+    "alias_id": "The id of the alias",
     "user_id": "The id of a user or service account",
     "token_id": "The token's id",
     "auth": "The id or the type of a way to sign in",
@@ -304,7 +308,7 @@ def _is_walked(operation: Operation) -> bool:
 def is_versioned(operation: Operation) -> bool:
     """Tell whether an answer is one object with an entity tag."""
     answers = operation.answers
-    if answers in _COUNTS:
+    if answers in _UNVERSIONED:
         return False
     if operation.reads and not operation.path.endswith("}") and operation.id not in _VERSIONED:
         return False
@@ -326,14 +330,16 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Schema]:
     also: tuple[int, ...] = operation.handler.opt.get("also", ())
     for status in also:
         answers[str(status)] = _success(operation, schemas)
+    if operation.handler.opt.get("creates"):
+        answers["201"] = _success(operation, schemas, "Location")
     for status in sorted(_refusals(operation)):
         answers.setdefault(str(status), {"$ref": f"#/components/responses/{PROBLEMS[status]}"})
     return dict(sorted(answers.items()))
 
 
-def _success(operation: Operation, schemas: Schemas) -> Schema:
+def _success(operation: Operation, schemas: Schemas, *more: str) -> Schema:
     described: Schema = {"description": "Done" if not operation.reads else "What was asked for"}
-    names = _headers_answered(operation)
+    names = (*_headers_answered(operation), *more)
     if names:
         described["headers"] = _headers(*names)
     content = _content(operation, schemas)
@@ -433,6 +439,18 @@ def _add_links(paths: Mapping[str, Schema], components: Mapping[str, Schema]) ->
             if method in {"get", "put", "patch", "delete"}
         }
         answer["links"] = links
+
+
+def _add_links_from_put(paths: Mapping[str, Schema]) -> None:
+    """Lead from what a PUT made to its end, which is at the same path."""
+    for path, item in paths.items():
+        made = item.get("put", {}).get("responses", {}).get("201", {})
+        if "Location" in made.get("headers", {}):
+            kept = {name: f"$request.path.{name}" for name in _PATH_PARAMETER.findall(path)}
+            for name in QUERY.get(item["put"]["operationId"], ()):
+                kept[name.removeprefix("*")] = f"$request.query.{name.removeprefix('*')}"
+            ends = item["delete"]["operationId"]
+            made["links"] = {ends: {"operationId": ends, "parameters": kept}}
 
 
 def _link(operation_id: str, path: str, target: str) -> Schema:

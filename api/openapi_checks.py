@@ -1,19 +1,20 @@
 """What does the OpenAPI document tell of the hot endpoints in front of Litestar?
 
-Written by hand from `api/checks.py` and authzen 1, 2, 4, 6 and 7; a test holds the paths of both
-against one another.
+Written by hand from `api/checks.py`, `api/searches.py` and authzen 1, 2 and 4 to 7; a test holds
+the paths against one another. Only the reasons of a decision are read from their types.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from api.call import POSITION_HEADER
-from api.checks import EVALUATION, EVALUATIONS, ITEMS_MAX
+from api.checks import EVALUATION, EVALUATIONS, ITEMS_MAX, ItemContext
+from api.explanations import WhyForm
 from api.openapi_parts import PROBLEMS
 from api.schema_rules import NAMESPACE, TENANT
-
-Schema = dict[str, Any]
+from api.schemas import Schema, Schemas
+from api.searches import ACTIONS, LIMIT_MAX, RESOURCES, SUBJECTS
 
 _WORD: Final = {"type": "string", "maxLength": 256}
 _POSITION: Final = {"type": ["integer", "null"], "minimum": 0}
@@ -34,6 +35,12 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_RESOURCE_PROPERTIES: Final = _object(
+    {
+        "namespace": {"type": ["string", "null"], "pattern": NAMESPACE, "maxLength": 150},
+        "tenant": {"type": ["string", "null"], "pattern": TENANT, "default": "main"},
+    }
+)
 _QUESTION: Final = {
     "subject": _reference("AccessSubject"),
     "action": _reference("AccessAction"),
@@ -41,7 +48,25 @@ _QUESTION: Final = {
     "context": _reference("AccessContext"),
 }
 
-SCHEMAS: Final[dict[str, Schema]] = {
+
+def _search(parts: Schema) -> Schema:
+    """Answer the schema of a question of which one part is searched, with a page."""
+    required = [name for name in parts if name != "context"]
+    return _object({**parts, "page": _reference("AccessPageAsked")}, *required)
+
+
+def _found(result: Schema) -> Schema:
+    return _object(
+        {
+            "page": _reference("AccessPage"),
+            "results": {"type": "array", "maxItems": LIMIT_MAX, "items": result},
+        },
+        "results",
+        description="In the order of the bytes; a page where one was asked for or more is left",
+    )
+
+
+_SCHEMAS: Final[dict[str, Schema]] = {
     "AccessSubject": _object(
         {
             "type": {**_WORD, "examples": ["user", "service_account"]},
@@ -50,23 +75,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         "type",
         "id",
-        description="Who: a user by id or e-mail, a service account by id or name",
+        description="Who: by id, by alias, or a user by e-mail and a service account by name",
     ),
     "AccessAction": _object({"name": _WORD, "properties": _FREE}, "name"),
     "AccessResource": _object(
         {
             "type": _WORD,
             "id": {**_WORD, "description": "`*`: no single resource"},
-            "properties": _object(
-                {
-                    "namespace": {
-                        "type": ["string", "null"],
-                        "pattern": NAMESPACE,
-                        "maxLength": 150,
-                    },
-                    "tenant": {"type": ["string", "null"], "pattern": TENANT, "default": "main"},
-                }
-            ),
+            "properties": _RESOURCE_PROPERTIES,
         },
         "type",
         "id",
@@ -80,7 +96,20 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     "at": {"type": ["string", "null"], "format": "date-time"},
                 }
             ),
-            "token": {"type": ["string", "null"], "maxLength": 256},
+            "explain": {
+                "type": ["boolean", "null"],
+                "description": "Tell why; about others than oneself it needs ACCESS:EXPLAIN too",
+            },
+            "token": {
+                "type": ["string", "null"],
+                "maxLength": 256,
+                "description": "The id of a token of the subject: by it, and what it leaves",
+            },
+            "address": {
+                "type": ["string", "null"],
+                "maxLength": 256,
+                "description": "Where that token is used from",
+            },
         },
         description="Which facts are asked; everything else has no effect",
     ),
@@ -105,7 +134,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
             ),
         },
     ),
-    "AccessDecision": _object({"decision": {"type": "boolean"}, "context": _FREE}, "decision"),
     "AccessDecisions": _object(
         {
             "decision": {"type": "boolean"},
@@ -113,7 +141,59 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         description="A decision, or, where evaluations were asked, one for each",
     ),
+    "AccessSearchedSubject": _object(
+        {"type": {**_WORD, "examples": ["user", "service_account"]}},
+        "type",
+        description="Of which type the subjects are; an id has no effect",
+    ),
+    "AccessSearchedResource": _object(
+        {"type": _WORD, "properties": _RESOURCE_PROPERTIES},
+        "type",
+        description="Of which type the resources are, and where; an id has no effect",
+    ),
+    "AccessPageAsked": _object(
+        {
+            "token": {"type": "string", "description": "The `next_token` of the page before"},
+            "limit": {
+                "type": "integer",
+                "minimum": 0,
+                "default": LIMIT_MAX,
+                "description": f"At most {LIMIT_MAX}; the same from page to page",
+            },
+        },
+    ),
+    "AccessSubjectSearch": _search({**_QUESTION, "subject": _reference("AccessSearchedSubject")}),
+    "AccessResourceSearch": _search(
+        {**_QUESTION, "resource": _reference("AccessSearchedResource")}
+    ),
+    "AccessActionSearch": _search(
+        {name: part for name, part in _QUESTION.items() if name != "action"}
+    ),
+    "AccessPage": _object(
+        {
+            "next_token": {"type": "string", "description": "Empty at the end"},
+            "count": {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX},
+            "total": {"type": "integer", "minimum": 0},
+        },
+        "next_token",
+        "count",
+        "total",
+    ),
+    "AccessEntities": _found(_object({"type": _WORD, "id": {"type": "string"}}, "type", "id")),
+    "AccessActions": _found(_object({"name": {"type": "string"}}, "name")),
 }
+
+
+def components(schemas: Schemas) -> dict[str, Schema]:
+    """Answer the schemas of this page; those of the reasons join the document's own."""
+    reasons = [schemas.of(WhyForm), schemas.of(ItemContext)]
+    decision = _object(
+        {"decision": {"type": "boolean"}, "context": {"anyOf": reasons}},
+        "decision",
+        description="With `explain` the reasons too; in a batch, what is wrong with an item",
+    )
+    return {**_SCHEMAS, "AccessDecision": {**decision, "examples": [_EXPLAINED]}}
+
 
 _EXAMPLE: Final = {
     "subject": {"type": "service_account", "id": "ci-bot"},
@@ -127,13 +207,41 @@ _EXAMPLE: Final = {
 _REFUSALS: Final = (400, 401, 403, 408, 413, 414, 429, 431, 503)
 
 
-def _operation(name: str, summary: str, asked: str, answered: str, **examples: Schema) -> Schema:
+_EXPLAINED: Final = {
+    "decision": True,
+    "context": {
+        "position": 1042,
+        "at": "2026-01-31T12:00:00Z",
+        "code": "allowed",
+        "paths": [
+            {
+                "binding": "3kcUqGm1hRmDvmGGbYMmZe",
+                "role": {"id": "7hTzWv2eWmVfV0cZ0l5XkP", "name": "deployer"},
+                "permission": {"type": "FLOW", "action": "UPDATE"},
+                "scope": {"namespace": "prod"},
+                "via": [{"type": "group", "id": "9wLe8xGQk0bS6ZkN3dR5tY", "name": "Bots"}],
+                "positions": [12, 40, 1017, 95],
+                "steps": {"enabled": [12], "membership": [40], "binding": [1017], "role": [95]},
+            }
+        ],
+    },
+}
+_CHECKS: Final = "A deny is 200 too. Asking about others than oneself needs ACCESS:CHECK."
+_SEARCHES: Final = (
+    "What is found is what an evaluation at the same position and instant would allow. "
+    "Asking about others than oneself needs ACCESS:SEARCH."
+)
+
+
+def _operation(
+    name: str, words: tuple[str, str], body: tuple[str, str], **examples: Schema
+) -> Schema:
+    summary, description = words
+    asked, answered = body
     return {
         "operationId": name,
         "summary": summary,
-        "description": (
-            f"{summary} A deny is 200 too. Asking about others than oneself needs ACCESS:CHECK."
-        ),
+        "description": f"{summary} {description}",
         "tags": ["checks"],
         "security": [{"bearer": []}],
         "requestBody": {
@@ -147,7 +255,7 @@ def _operation(name: str, summary: str, asked: str, answered: str, **examples: S
         },
         "responses": {
             "200": {
-                "description": "The decision",
+                "description": "The answer",
                 "headers": {
                     POSITION_HEADER: {"$ref": f"#/components/headers/{POSITION_HEADER}"},
                 },
@@ -166,13 +274,16 @@ def _operation(name: str, summary: str, asked: str, answered: str, **examples: S
     }
 
 
+_ID: Final = "4by6NvSLcPXFhCj8nwbZOM"
+_RECORD: Final = {"type": "record", "id": "record-1"}
+_BOT: Final = {"type": "service_account", "id": "ci-bot"}
+
 PATHS: Final[dict[str, Schema]] = {
     EVALUATION: {
         "post": _operation(
             "evaluateAccess",
-            "May this subject do that?",
-            "AccessEvaluation",
-            "AccessDecision",
+            ("May this subject do that?", _CHECKS),
+            ("AccessEvaluation", "AccessDecision"),
             asks=_EXAMPLE,
             answers={"decision": True},
         )
@@ -180,11 +291,45 @@ PATHS: Final[dict[str, Schema]] = {
     EVALUATIONS: {
         "post": _operation(
             "evaluateAccesses",
-            "Up to 1000 questions at one position.",
-            "AccessEvaluations",
-            "AccessDecisions",
+            ("Up to 1000 questions at one position.", _CHECKS),
+            ("AccessEvaluations", "AccessDecisions"),
             asks={**_EXAMPLE, "evaluations": [{"action": {"name": "UPDATE"}}]},
             answers={"evaluations": [{"decision": True}]},
+        )
+    },
+    SUBJECTS: {
+        "post": _operation(
+            "searchSubjects",
+            ("Who may do that there?", _SEARCHES),
+            ("AccessSubjectSearch", "AccessEntities"),
+            asks={
+                "subject": {"type": "user"},
+                "action": {"name": "read"},
+                "resource": _RECORD,
+                "page": {"limit": 2},
+            },
+            answers={
+                "page": {"next_token": "", "count": 1, "total": 1},
+                "results": [{"type": "user", "id": _ID}],
+            },
+        )
+    },
+    RESOURCES: {
+        "post": _operation(
+            "searchResources",
+            ("On which resources may this subject do that?", _SEARCHES),
+            ("AccessResourceSearch", "AccessEntities"),
+            asks={"subject": _BOT, "action": {"name": "read"}, "resource": {"type": "record"}},
+            answers={"results": [_RECORD]},
+        )
+    },
+    ACTIONS: {
+        "post": _operation(
+            "searchActions",
+            ("What may this subject do there?", _SEARCHES),
+            ("AccessActionSearch", "AccessActions"),
+            asks={"subject": _BOT, "resource": _RECORD},
+            answers={"results": [{"name": "read"}]},
         )
     },
 }

@@ -7,8 +7,9 @@ of an object or text is a fault, null within properties or context is passed ove
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from re import compile as pattern
-from typing import Annotated, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -16,6 +17,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from api.problems import MalformedError
 from domain import names
 from domain.ids import MAIN, TenantId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -55,6 +59,19 @@ class Resource(Struct, frozen=True):
     properties: ResourceProperties | UnsetType = UNSET
 
 
+class SearchedSubject(Struct, frozen=True):
+    """Subjects of which type are looked for."""
+
+    type: Word
+
+
+class SearchedResource(Struct, frozen=True):
+    """Resources of which type are looked for, and where."""
+
+    type: Word
+    properties: ResourceProperties | UnsetType = UNSET
+
+
 class AsOf(Struct, frozen=True):
     """A moment of the past: its facts, its clock, or both apart."""
 
@@ -88,53 +105,121 @@ class Options(Struct, frozen=True):
     evaluations_semantic: Semantic = "execute_all"
 
 
-class Batch(Struct, frozen=True):
-    """A request with its items still undecoded, so that a faulty one can fail alone."""
-
+class _Head(Struct, frozen=True):
     subject: Subject | UnsetType = UNSET
     action: Action | UnsetType = UNSET
     resource: Resource | UnsetType = UNSET
     context: Circumstances | UnsetType = UNSET
-    options: Options | UnsetType = UNSET
-    evaluations: list[Raw] | UnsetType = UNSET
+    options: Options = Options()
 
-    @property
-    def defaults(self) -> Evaluation:
-        """The question that stands at the top, which an item may leave out parts of."""
-        return Evaluation(self.subject, self.action, self.resource, self.context)
 
+class Evaluations(_Head, frozen=True):
+    """A request for many, as it is sent."""
+
+    evaluations: list[Evaluation] = []
+
+
+class _Parts(_Head, frozen=True):
+    evaluations: list[Raw] = []
+
+
+class Batch(NamedTuple):
+    """A request for many: what an item may leave out, when to stop, and the items in their order.
+
+    An item that cannot be decoded is its fault: it fails alone (authzen 4).
+    """
+
+    defaults: Evaluation
+    semantic: Semantic
+    items: Sequence[Evaluation | msgspec.MsgspecError]
+
+
+class Page(Struct, frozen=True):
+    """Which part of its results a search is asked for."""
+
+    token: str | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class SubjectSearch(Struct, frozen=True):
+    """Who may do that there?"""
+
+    subject: SearchedSubject
+    action: Action
+    resource: Resource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+class ResourceSearch(Struct, frozen=True):
+    """On what may this subject do that?"""
+
+    subject: Subject
+    action: Action
+    resource: SearchedResource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+class ActionSearch(Struct, frozen=True):
+    """What may this subject do there?"""
+
+    subject: Subject
+    resource: Resource
+    context: Circumstances | UnsetType = UNSET
+    page: Page | UnsetType = UNSET
+
+
+Search = SubjectSearch | ResourceSearch | ActionSearch
 
 decode_evaluation: Final = msgspec.json.Decoder(Evaluation).decode
-decode_batch: Final = msgspec.json.Decoder(Batch).decode
-_decode_items: Final = msgspec.json.Decoder(list[Evaluation]).decode
+_decode_whole: Final = msgspec.json.Decoder(Evaluations).decode
+_decode_parts: Final = msgspec.json.Decoder(_Parts).decode
+decode_subject_search: Final = msgspec.json.Decoder(SubjectSearch).decode
+decode_resource_search: Final = msgspec.json.Decoder(ResourceSearch).decode
+decode_action_search: Final = msgspec.json.Decoder(ActionSearch).decode
 
 
-def decode_items(items: list[Raw]) -> list[Evaluation | msgspec.MsgspecError]:
-    """Decode the items in one go, and only when that fails one by one, to place the faults."""
+def decode_batch(body: bytes) -> Batch:
+    """Decode a request in one go, and only when that fails item by item, to place the faults.
+
+    Raises MsgspecError for a fault of the whole payload.
+    """
+    head: _Head
+    items: Sequence[Evaluation | msgspec.MsgspecError]
     try:
-        return [*_decode_items(b"[" + b",".join(bytes(item) for item in items) + b"]")]
+        head = whole = _decode_whole(body)
+        items = whole.evaluations
     except msgspec.MsgspecError:
-        return [_decoded_item(item) for item in items]
+        head = parts = _decode_parts(body)
+        items = [_decoded(item) for item in parts.evaluations]
+    defaults = Evaluation(head.subject, head.action, head.resource, head.context)
+    return Batch(defaults, head.options.evaluations_semantic, items)
 
 
-def _decoded_item(item: Raw) -> Evaluation | msgspec.MsgspecError:
+def _decoded(item: Raw) -> Evaluation | msgspec.MsgspecError:
     try:
         return decode_evaluation(item)
     except msgspec.MsgspecError as error:
         return error
 
 
-def with_defaults(item: Evaluation, batch: Batch | Evaluation) -> Evaluation:
+_NOTHING: Final = Evaluation()
+
+
+def with_defaults(item: Evaluation, defaults: Evaluation) -> Evaluation:
     """Answer the item with what it lacks from the request: whole objects, nothing is merged."""
     context = item.context
     if context is UNSET:
-        context = batch.context
+        if defaults == _NOTHING:
+            return item
+        context = defaults.context
     elif given(context.at_least) is not None or given(context.as_of) is not None:
         raise MalformedError("context.invalid", "at_least and as_of hold for the whole request")
     return Evaluation(
-        batch.subject if item.subject is UNSET else item.subject,
-        batch.action if item.action is UNSET else item.action,
-        batch.resource if item.resource is UNSET else item.resource,
+        defaults.subject if item.subject is UNSET else item.subject,
+        defaults.action if item.action is UNSET else item.action,
+        defaults.resource if item.resource is UNSET else item.resource,
         context,
     )
 
@@ -150,14 +235,20 @@ def given(value: T | UnsetType | None) -> T | None:
     return None if value is UNSET else value
 
 
-def place_of(resource: Resource, home: TenantId = MAIN) -> tuple[TenantId, str | None]:
+# A few thousand namespaces make up nearly all questions; what is malformed is not remembered.
+_judge_namespace: Final = lru_cache(4_096)(names.namespace)
+
+
+def place_of(
+    resource: Resource | SearchedResource, home: TenantId = MAIN
+) -> tuple[TenantId, str | None]:
     """Answer the tenant that a resource names, `home` for none, and the namespace."""
     if resource.properties is UNSET:
         return home, None
     tenant, namespace = resource.properties.tenant, given(resource.properties.namespace)
     if namespace is not None:
         try:
-            names.namespace(namespace)
+            _judge_namespace(namespace)
         except ValueError as fault:
             raise MalformedError("body.invalid", f"namespace {fault}") from None
     return home if tenant is UNSET or tenant is None else TenantId(tenant), namespace
@@ -177,8 +268,8 @@ def refuse_malformed(question: Evaluation) -> None:
 
 def refuse_controls(*words: str) -> None:
     """Refuse control characters; escapes and UTF-8 bring them past the guard of the body."""
-    for word in words:
-        if not word.isprintable() and _CONTROL.search(word):
-            raise MalformedError(
-                "body.control_character", "types, ids and names hold no control characters"
-            )
+    text = "".join(words)
+    if not text.isprintable() and _CONTROL.search(text):
+        raise MalformedError(
+            "body.control_character", "types, ids and names hold no control characters"
+        )

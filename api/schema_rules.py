@@ -63,6 +63,13 @@ def rule(noun: str, class_name: str, member: str) -> Schema:
     return _CLASSES.get((class_name, member), {})
 
 
+# What holds for a parameter of a path, and an example of it.
+PATH: Final[Mapping[str, tuple[Schema, str]]] = {
+    "tenant": ({"pattern": TENANT}, "main"),
+    "type": ({"maxLength": names.RESOURCE_ID_CHARACTERS_MAX}, "identity"),
+    "alias_id": ({"maxLength": names.RESOURCE_ID_CHARACTERS_MAX}, "4711"),
+}
+
 # Examples
 
 ID: Final = "4by6NvSLcPXFhCj8nwbZOM"

@@ -188,13 +188,13 @@ def compile_subject(
     None for a tenant that is unknown or deleted, and for a subject that is unknown, disabled, or
     has no access to the tenant.
     """
-    group = facts.groups.get(subject)
-    if group is None and not _acts_in(facts, tenant, subject):
-        return None
-    if group is not None and (group.tenant != tenant or not is_open(facts, tenant)):
-        return None
+    if not _acts_in(facts, tenant, subject):
+        # Few questions are about groups: it is asked last whether this is one.
+        group = facts.groups.get(subject)
+        if group is None or group.tenant != tenant or not is_open(facts, tenant):
+            return None
     masks: Masks = {}
-    valid_until = _collect(facts, tenant, subject, now, masks)
+    valid_until = _collect(facts, tenant, subject, now, masks, math.inf)
     for membership in memberships_of(facts, subject):
         if membership.tenant != tenant:
             continue
@@ -203,7 +203,7 @@ def compile_subject(
             valid_until = min(valid_until, boundary)
             if not active:
                 continue
-        valid_until = min(valid_until, _collect(facts, tenant, membership.group, now, masks))
+        valid_until = _collect(facts, tenant, membership.group, now, masks, valid_until)
     return Compiled(masks, valid_until)
 
 
@@ -223,8 +223,14 @@ def is_open(facts: Facts, tenant: TenantId) -> bool:
     return known is not None and not known.deleted
 
 
-def _collect(facts: Facts, tenant: TenantId, subject: SubjectId, now: float, masks: Masks) -> float:
-    valid_until = math.inf
+def _collect(
+    facts: Facts,
+    tenant: TenantId,
+    subject: SubjectId,
+    now: float,
+    masks: Masks,
+    valid_until: float,
+) -> float:
     held = facts.bindings_of.get(subject)
     if held is None:
         return valid_until

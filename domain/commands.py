@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain import (
     access,
+    aliases,
     bindings,
     groups,
     owners,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from domain.state import Facts, Recorded
 
 Command = (
-    bindings.Command
+    aliases.Command
+    | bindings.Command
     | groups.Command
     | owners.Command
     | roles.Command
@@ -80,6 +82,7 @@ class Context(Struct, frozen=True, kw_only=True):
 _DECIDE: Final[dict[type, Callable[[Facts, Any, Context], tuple[Event, ...]]]] = {
     command: noun.decide
     for noun in (
+        aliases,
         bindings,
         groups,
         owners,

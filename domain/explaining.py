@@ -213,14 +213,10 @@ def steps(state: State, subject: SubjectId, held: Held) -> dict[str, tuple[int, 
         found["enabled"] = (principal.enabled_position,)
         found["access"] = (state.access[subject][binding.tenant].position,)
     if via is not None:
-        found["membership"] = _once(via.ordinal, via.changed)
+        found["membership"] = (via.ordinal,)
     found["binding"] = (binding.changed,)
-    found["role"] = _once(role.created_position, role.permissions_position)
+    found["role"] = tuple(dict.fromkeys((role.created_position, role.permissions_position)))
     return found
-
-
-def _once(*positions: int) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(positions))
 
 
 # Why not

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, names, principals
+from domain import access, aliases, escalation, names, principals
 from domain.errors import ConflictError, Faults, FieldFault, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, TenantId
 from domain.permissions import MANAGE_MEMBERS, Permission
@@ -212,6 +212,7 @@ def _create_group(
     name = faults.check("name", names.display_name, command.name)
     description = faults.check("description", names.description, command.description)
     faults.refuse("group.invalid")
+    aliases.require_no_id(state, command.tenant, name, "name.is_id", "name")
     _require_free(state, command.tenant, name)
     created = GroupCreated(tenant=command.tenant, id=command.id, name=name, description=description)
     events: list[Event | principals.Event] = [created]
@@ -235,6 +236,7 @@ def _change_group(state: Facts, command: ChangeGroup) -> tuple[Event, ...]:
     faults.refuse("group.invalid")
     events: list[Event] = []
     if name != group.name:
+        aliases.require_no_id(state, group.tenant, name, "name.is_id", "name")
         if names.folded(name) != names.folded(group.name):
             _require_free(state, command.tenant, name)
         events.append(GroupRenamed(tenant=group.tenant, id=group.id, name=name))

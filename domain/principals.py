@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
 
-from domain import access, escalation
+from domain import access, aliases, escalation
 from domain.errors import ConflictError, Dependent, NotFoundError
 from domain.ids import BindingId, GroupId, PrincipalId, RoleId, SubjectId, TenantId, TokenId, UserId
 from domain.limits import BINDINGS_A_SUBJECT_MAX, GROUPS_A_PRINCIPAL_MAX, MEMBERS_A_GROUP_MAX
@@ -106,6 +106,7 @@ Event = (
     | TokenRevoked
     | InstanceOwnerGranted
     | InstanceOwnerRevoked
+    | aliases.Event
 )
 
 # State
@@ -355,7 +356,7 @@ def in_use(
 
 
 def end_access(state: Facts, tenant: TenantId, principal: PrincipalId) -> tuple[Event, ...]:
-    """End the access that there is to the tenant, with the memberships and own bindings there."""
+    """End the access that there is to the tenant, and all that a principal holds there."""
     return (
         *(
             MemberRemoved(tenant=tenant, group=held.group, principal=principal)
@@ -367,6 +368,7 @@ def end_access(state: Facts, tenant: TenantId, principal: PrincipalId) -> tuple[
             for binding in access.bindings_of(state, principal)
             if binding.tenant == tenant
         ),
+        *aliases.ends(state, tenant, principal),
         TenantAccessEnded(tenant=tenant, principal=principal),
     )
 
@@ -418,6 +420,8 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
             draft.touched[event.principal] = draft.position
             if event.principal in draft.owners:
                 draft.owners = draft.owners.delete(event.principal)
+        case aliases.AliasSet() | aliases.AliasRemoved():
+            aliases.apply(draft, event)
         case _:
             assert_never(event)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from domain import access, escalation, names, principals, privilege
+from domain import access, aliases, escalation, names, principals, privilege
 from domain.errors import ConflictError, Faults, NotFoundError
 from domain.ids import GroupId, ServiceAccountId, TenantId
 from domain.permissions import Permission
@@ -185,6 +185,7 @@ def _create_service_account(
     name = faults.check("name", names.label, command.name)
     description = faults.check("description", names.description, command.description)
     faults.refuse("service_account.invalid")
+    aliases.require_no_id(state, command.tenant, name, "name.is_id", "name")
     joined = _joined_at_birth(state, command, context)
     tenants = command.tenants if command.tenant is UNSET else (command.tenant,)
     tenants = tuple(dict.fromkeys((*tenants, *(member.tenant for member in joined))))
@@ -225,6 +226,7 @@ def _change_service_account(
     faults.refuse("service_account.invalid")
     events: list[Event | principals.Event] = []
     if name != account.name:
+        aliases.require_no_id(state, command.tenant, name, "name.is_id", "name")
         events.append(ServiceAccountRenamed(id=command.id, name=name))
     if description != account.description:
         events.append(ServiceAccountDescribed(id=command.id, description=description))

@@ -16,6 +16,7 @@ from immutables import Map, MapMutation
 from msgspec import UNSET, Struct, structs
 
 from domain import groups, principals, roles, service_accounts, tenants, tokens, users
+from domain.aliases import Alias, AliasKey
 from domain.groups import Group
 from domain.ids import (
     BindingId,
@@ -171,6 +172,10 @@ class Facts(Protocol):
     @property
     def tokens_of(self) -> Lookup[PrincipalId, Mapping[TokenId, None]]: ...
     @property
+    def aliases(self) -> Lookup[tuple[TenantId, str], Mapping[bytes, PrincipalId]]: ...
+    @property
+    def aliases_of(self) -> Lookup[SubjectId, Mapping[AliasKey, Alias]]: ...
+    @property
     def digests(self) -> Lookup[bytes, TokenId]: ...
     @property
     def recorded(self) -> Lookup[CommandId, Recorded]: ...
@@ -205,6 +210,8 @@ class State(Struct, frozen=True, kw_only=True):
     tokens: Map[str, Token] = Map()
     tokens_of: Map[PrincipalId, InnerMap[TokenId, None]] = Map()
     digests: Map[bytes, TokenId] = Map()
+    aliases: Map[tuple[TenantId, str], InnerMap[bytes, PrincipalId]] = Map()
+    aliases_of: Map[SubjectId, InnerMap[AliasKey, Alias]] = Map()
     recorded: Map[CommandId, Recorded] = Map()
     recorded_order: Map[int, CommandId] = Map()
 
@@ -254,6 +261,8 @@ class Draft:
     tokens: MapMutation[str, Token]
     tokens_of: MapMutation[PrincipalId, InnerMap[TokenId, None]]
     digests: MapMutation[bytes, TokenId]
+    aliases: MapMutation[tuple[TenantId, str], InnerMap[bytes, PrincipalId]]
+    aliases_of: MapMutation[SubjectId, InnerMap[AliasKey, Alias]]
     recorded: MapMutation[CommandId, Recorded]
     recorded_order: MapMutation[int, CommandId]
 

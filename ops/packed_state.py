@@ -19,11 +19,13 @@ from typing import (
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
+from domain.aliases import Alias
 from domain.roles import Role
 from domain.scopes import Scope
 from domain.state import PersistentMap, State
 from domain.tokens import Token
 from domain.users import User
+from ops.packed_aliases import pack_aliases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,12 +117,13 @@ class PackedState(Struct, array_like=True, kw_only=True):
     service_accounts: ServiceAccounts
     access: AccessColumns
     touched: _Touched
+    aliases: list[Alias]
     others: dict[str, Raw]
 
 
-# Built anew from `memberships`, `bindings` and `tokens`.
-INDEXES: Final = frozenset({"members", "bindings_of", "bindings_to", "tokens_of"})
-LARGE: Final = frozenset({"memberships", "bindings", "service_accounts", "access", "touched"})
+# Built anew from `memberships`, `bindings`, `tokens` and `aliases_of`.
+INDEXES: Final = frozenset({"members", "bindings_of", "bindings_to", "tokens_of", "aliases"})
+LARGE: Final = frozenset("memberships bindings service_accounts access touched aliases_of".split())
 OTHERS: Final = tuple(
     name for name in State.__struct_fields__ if name not in INDEXES and name not in LARGE
 )
@@ -155,6 +158,7 @@ def pack(state: State) -> PackedState:
         touched=_Touched(
             id=_numbers(state.touched.keys(), texts), position=_positions(state.touched.values())
         ),
+        aliases=pack_aliases(state),
         others={
             name: Raw(msgspec.msgpack.encode(_plain_value(name, getattr(state, name))))
             for name in OTHERS

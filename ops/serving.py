@@ -54,7 +54,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Server(uvicorn.Server):
     """One listening socket and its application.
 
-    `on_listening(url)` is called when connections are accepted, `on_draining()` when the process
+    `on_bound(url)` is called when the address is taken and nothing has been answered yet,
+    `on_listening(url)` when connections are accepted, `on_draining()` when the process
     was told to stop and still accepts them: readiness has to say no from then on, so that a
     balancer looks away before the socket closes. `new_id` makes the request ids of what is
     refused before there is a request.
@@ -69,6 +70,7 @@ class Server(uvicorn.Server):
         on_listening: Callable[[str], None],
         on_draining: Callable[[], None],
         new_id: Callable[[], str],
+        on_bound: Callable[[str], None] | None = None,
         proxies: Proxies | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -76,21 +78,25 @@ class Server(uvicorn.Server):
         super().__init__(_Config(app, self.limits, proxies or Proxies(), new_id))
         self._host = host
         self._port = port
+        self._url = ""
+        self._on_bound = on_bound
         self._on_listening = on_listening
         self._on_draining = on_draining
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT; OSError when the address cannot be bound."""
         with _bind(self._host, self._port) as bound:
+            host = f"[{self._host}]" if ":" in self._host else self._host
+            self._url = f"http://{host}:{bound.getsockname()[1]}"
+            if self._on_bound is not None:
+                self._on_bound(self._url)
             super().run(sockets or [bound])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept connections, then say so."""
         await super().startup(sockets)
-        if self.started and sockets:
-            port = sockets[0].getsockname()[1]
-            host = f"[{self._host}]" if ":" in self._host else self._host
-            self._on_listening(f"http://{host}:{port}")
+        if self.started:
+            self._on_listening(self._url)
 
     async def on_tick(self, counter: int) -> bool:
         """Once a second, end the connections whose time is over."""
@@ -119,6 +125,7 @@ def serve(
     port: int,
     on_draining: Callable[[], None],
     new_id: Callable[[], str],
+    on_bound: Callable[[str], None] | None = None,
     on_listening: Callable[[str], None] | None = None,
     proxies: Proxies | None = None,
     limits: Limits | None = None,
@@ -134,6 +141,7 @@ def serve(
         app,
         host=host,
         port=port,
+        on_bound=on_bound,
         on_listening=on_listening or announce,
         on_draining=on_draining,
         new_id=new_id,

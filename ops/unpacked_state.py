@@ -16,6 +16,7 @@ from domain.roles import Role
 from domain.service_accounts import ServiceAccount
 from domain.state import DeferredMap, InnerMap, PersistentMap, State
 from domain.tokens import Token
+from ops.packed_aliases import unpack_aliases
 from ops.packed_state import (
     NUMBER,
     OTHERS,
@@ -80,6 +81,7 @@ def unpack(body: PackedState) -> State:
     return State(
         **values,
         **_unpack_bindings(body.bindings, texts),
+        **unpack_aliases(body.aliases),
         service_accounts=_unpack_service_accounts(body.service_accounts, texts),
         access=_unpack_access(body.access, texts),
         touched=PersistentMap(

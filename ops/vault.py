@@ -41,7 +41,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
 from api.problems import UnavailableError
-from domain.ids import CommandId
+from domain.ids import CommandId, TenantId
 from domain.sealed import ERASED, Erased, KeyId, Sealed, Secret
 from domain.token_text import base62
 from ops.postgres import ROLE
@@ -73,6 +73,8 @@ _EMAIL_INDEX: Final = KeyId("email_index")
 _IDEMPOTENCY: Final = KeyId("idempotency")
 _CURSOR: Final = KeyId("cursor")
 _SIGNING: Final = KeyId("signing")
+# What an alias index is derived by: no UTF-8, so no e-mail has the same index as this.
+_ALIASES: Final = b"\xffaliases"
 _OWN_KEYS: Final = (_EMAIL_INDEX, _IDEMPOTENCY, _CURSOR, _SIGNING)
 _INSTALLATION: Final = "installation"
 
@@ -185,6 +187,7 @@ class Vault:
         if not inspect(engine).has_table(self._keys.name, schema=self._keys.schema):
             raise VaultError("vault.missing", "there is no vault here; restore it, or run init")
         self._own = {key: self._own_key(key) for key in _OWN_KEYS}
+        self._alias_key = hmac.digest(self._own[_EMAIL_INDEX], _ALIASES, "sha256")
 
     @classmethod
     def create(cls, engine: Engine, master_key: bytes, log_id: str, inputs: Inputs) -> Vault:
@@ -312,6 +315,10 @@ class Vault:
     def email_index(self, canonical: str) -> bytes:
         """The blind index of an e-mail address in its canonical form: 32 bytes, keyed."""
         return hmac.digest(self._own[_EMAIL_INDEX], canonical.encode(), "sha256")
+
+    def alias_index(self, tenant: TenantId, type_: str, text: str) -> bytes:
+        """The blind index of an alias in a tenant: 32 bytes, keyed apart from that of e-mails."""
+        return hmac.digest(self._alias_key, json.encode((tenant, type_, text)), "sha256")
 
     def command_id_for(self, caller: str, method: str, path: str, key: str) -> CommandId:
         """The command id of a request with an Idempotency-Key (http-api 4): 43 characters.

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import psycopg
+from msgspec import structs
 
 from api import credentials
 from api.app import create_app
@@ -118,7 +119,9 @@ class Installation:
             self._snapshot_position = begun.position
             state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
             graph = AccessGraph(
-                state, lambda email: vault.email_index(names.canonical_email(email))
+                state,
+                lambda email: vault.email_index(names.canonical_email(email)),
+                vault.alias_index,
             )
         self._history = History(stores.log.reader())
         self._history.keep(state)
@@ -182,6 +185,14 @@ class Installation:
         Counted rather than drawn, because a tenth of a check went into drawing it.
         """
         return f"{self._process_label}-{next(self._requests):x}"
+
+    def take_address(self, url: str) -> None:
+        """Take note of where this process is reached: its public address, unless one is set.
+
+        That is on loopback only: elsewhere nothing is served without a public address.
+        """
+        if not self.service.settings.public_url:
+            self.service.settings = structs.replace(self.service.settings, public_url=url)
 
     def drain(self) -> None:
         """Say that the process is not ready any more, while it still answers."""
@@ -291,6 +302,7 @@ def serve(
             port=settings.port,
             on_draining=installation.drain,
             new_id=installation.new_request_id,
+            on_bound=installation.take_address,
             on_listening=on_listening,
             proxies=installation.proxies(),
         )

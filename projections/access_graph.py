@@ -15,6 +15,7 @@ from msgspec import UnsetType
 
 from domain import (
     access,
+    aliases,
     groups,
     names,
     principals,
@@ -42,6 +43,7 @@ Needs = dict[str, tuple[dict[str, int], int]]
 # What a subject holds, from when and until when (Unix seconds) that is so.
 _Compiled = tuple["Masks", float, float]
 
+AliasIndex = Callable[["TenantId", str, str], bytes]
 Resolve = Callable[["TenantId", str, str], "SubjectId | None"]
 Check = Callable[
     ["TenantId", "SubjectId", str, str, "str | None", "tuple[str, str] | None", float], bool
@@ -52,7 +54,7 @@ _NO_ACTION: Final = ""
 _NO_TYPE: Final = ""
 
 # Namespaces come from bindings; so many different ones are not worth keeping.
-_NAMESPACES_KEPT_MAX: Final = 100_000
+_NAMESPACES_KEPT_MAX: Final = 500_000
 
 
 class _Tenant:
@@ -97,10 +99,17 @@ def _needs_of(
 class AccessGraph:
     """The compiled rights of every principal that was asked about, at `state.position`."""
 
-    def __init__(self, state: State, email_index: Callable[[str], bytes]) -> None:
-        """Begin at a state; `email_index` gives the keyed index of an e-mail as typed."""
+    def __init__(
+        self, state: State, email_index: Callable[[str], bytes], alias_index: AliasIndex
+    ) -> None:
+        """Begin at a state.
+
+        `email_index` gives the keyed index of an e-mail as typed, `alias_index` that of an alias,
+        given its tenant, type and id.
+        """
         self.state = state
         self._email_index = email_index
+        self._alias_index = alias_index
         self._tenants: dict[TenantId, _Tenant] = {}
         self._names: dict[str, dict[ServiceAccountId, None]] = {}
         for account in state.service_accounts.values():
@@ -164,7 +173,8 @@ class AccessGraph:
     def resolve(self, tenant: TenantId, type_: str, text: str) -> SubjectId | None:
         """Answer the subject of that type and id or name in the tenant, None for none.
 
-        Id first, else exact name; a name that fits several resolves to none (authzen 3).
+        Id first, else alias, else exact name; a name that fits several resolves to none
+        (authzen 3).
         """
         return self._resolve(self.state, self._names.get, tenant, type_, text)
 
@@ -216,18 +226,38 @@ class AccessGraph:
         if type_ == "service_account":
             if text in state.service_accounts:
                 return ServiceAccountId(text)
+        elif type_ == "user":
+            if text in state.users:
+                return UserId(text)
+        elif type_ == "group":
+            return _resolve_group(state, tenant, text)
+        # The index costs a hash, which nobody pays where there is nothing to find.
+        carriers = state.aliases.get((tenant, type_))
+        found: PrincipalId | None = None
+        if carriers is not None:
+            found = carriers.get(self._alias_index(tenant, type_, text))
+        if found is None:
+            found = self._resolve_name(state, named, tenant, type_, text)
+        return found if found and principals.has_access(state, found, tenant) else None
+
+    def _resolve_name(
+        self,
+        state: State,
+        named: Callable[[str], Iterable[ServiceAccountId] | None],
+        tenant: TenantId,
+        type_: str,
+        text: str,
+    ) -> PrincipalId | None:
+        if type_ == "service_account":
             found = [
                 account
                 for account in named(text) or ()
                 if principals.has_access(state, account, tenant)
             ]
             return found[0] if len(found) == 1 else None
-        if type_ == "user":
-            if text in state.users:
-                return UserId(text)
-            user = state.emails.get(self._email_index(text)) if "@" in text else None
-            return user if user and principals.has_access(state, user, tenant) else None
-        return _resolve_group(state, tenant, text) if type_ == "group" else None
+        if type_ == "user" and "@" in text:
+            return state.emails.get(self._email_index(text))
+        return None
 
     # News
 
@@ -237,6 +267,9 @@ class AccessGraph:
         for fact in facts:
             self._drop(before, fact.envelope.event)
 
+    # What changes no answer that is kept stands last: nothing is kept of who has no access or is
+    # disabled, a deleted role comes with the ends of its bindings, and tokens and aliases are
+    # looked up in the state.
     def _drop(self, before: State, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an effect
         match event:
             case principals.MemberAdded() | principals.MemberRemoved():
@@ -266,11 +299,10 @@ class AccessGraph:
                 | service_accounts.ServiceAccountDeleted()
             ):
                 self._rename(before, event)
-            # What follows changes no answer that is kept: nothing is kept of who has no access or
-            # is disabled, a deleted role comes with the ends of its bindings, and tokens are
-            # judged from the state.
             case (
-                roles.RoleRenamed()
+                aliases.AliasSet()
+                | aliases.AliasRemoved()
+                | roles.RoleRenamed()
                 | roles.RoleDescribed()
                 | roles.RoleMadeDefault()
                 | roles.DefaultRoleEnded()

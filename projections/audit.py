@@ -125,6 +125,7 @@ _SEARCHED: Final = (
     "role_id",
     "token_id",
     "token_name",
+    "alias_type",
 )
 
 
@@ -150,6 +151,7 @@ _DETAIL: Final = {
     "roleId": "role_id",
     "tokenId": "token_id",
     "tokenName": "token_name",
+    "aliasType": "alias_type",
 }
 
 
@@ -270,11 +272,11 @@ def history(
 def previous(connection: Connection, scope: Scope, later: Entry) -> Entry | None:
     """Answer the entry before this one that is about the very same object, None for the first.
 
-    A group's memberships and an owner's tokens are objects of their own.
+    A group's memberships, an owner's tokens and the aliases of one type are objects of their own.
     """
     same = (
         TABLE.c[field].is_not_distinct_from(getattr(later, field))
-        for field in ("object_id", "resource", "user_id", "token_id")
+        for field in ("object_id", "resource", "user_id", "token_id", "alias_type")
     )
     statement = _selection().where(_within(later.position - 1, scope), *same)
     found = _entries(connection, statement.order_by(TABLE.c.position.desc()).limit(1))

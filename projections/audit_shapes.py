@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, to_builtins
 
-from domain import permissions
+from domain import aliases, permissions
 from domain.ids import BindingId, GroupId, RoleId, ServiceAccountId, TenantId, UserId
 
 if TYPE_CHECKING:
@@ -145,6 +145,16 @@ def _scope(narrowing: Narrowing) -> Shape:
         resources=narrowing.resources,
         instanceOwner=narrowing.instance_owner,
     )
+
+
+def alias(facts: Facts, principal_id: str, tenant_id: str, type_: str) -> Shape | None:
+    """Answer a principal's aliases of one type in a tenant, None where there is none."""
+    held = aliases.held(facts, TenantId(tenant_id), UserId(principal_id))
+    ids = [one.text for one in held if one.type == type_]
+    if not ids:
+        return None
+    plain = sorted(id_ for id_ in ids if isinstance(id_, str))
+    return {"type": type_, "ids": [*plain, *[SEALED] * (len(ids) - len(plain))]}
 
 
 def tenant(facts: Facts, id_: str) -> Shape | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, structs
 
-from domain import groups, principals, roles, service_accounts, tenants, tokens, users
+from domain import aliases, groups, principals, roles, service_accounts, tenants, tokens, users
 from domain.state import Facts
 from projections import audit_shapes as shapes
 from projections.audit_shapes import Shape
@@ -29,6 +29,7 @@ class Target(Struct, frozen=True, kw_only=True):
     role_id: str | None = None
     token_id: str | None = None
     token_name: str | None = None
+    alias_type: str | None = None
 
 
 class About(Struct, frozen=True):
@@ -100,6 +101,11 @@ def _token(facts: Facts, id_: TokenId) -> Target:
         token_id=id_,
         token_name=token.name,
     )
+
+
+def _alias(facts: Facts, event: aliases.Event) -> Target:
+    """Answer the carrier: the entries of its aliases are its own, and name the type beside."""
+    return structs.replace(_principal(facts, event.principal), alias_type=event.type)
 
 
 def _tenant(facts: Facts, id_: str) -> Target:
@@ -192,6 +198,14 @@ def _of_access(kind: Kind) -> About:
     )
 
 
+def _of_alias(kind: Kind) -> About:
+    return About(
+        kind,
+        _alias,
+        lambda facts, event: shapes.alias(facts, event.principal, event.tenant, event.type),
+    )
+
+
 def _opened(facts: Facts, event: tenants.LogOpened) -> Shape | None:
     return {"logId": event.log_id} if facts.position else None
 
@@ -232,6 +246,8 @@ TOPICS: Final[dict[str, About]] = {
     principals.BindingCreated.topic: _of_binding("CREATE"),
     principals.BindingDeleted.topic: _of_binding("DELETE"),
     principals.TokenRevoked.topic: _of_token("DELETE"),
+    aliases.AliasSet.topic: _of_alias("CREATE"),
+    aliases.AliasRemoved.topic: _of_alias("DELETE"),
     principals.InstanceOwnerGranted.topic: _of_owner("CREATE"),
     principals.InstanceOwnerRevoked.topic: _of_owner("DELETE"),
     groups.GroupCreated.topic: _of_group("CREATE"),

@@ -48,6 +48,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     role_id: str | None
     token_id: str | None
     token_name: str | None
+    alias_type: str | None
     actor_type: ActorType
     actor_id: str
     actor_name: str | None
@@ -86,6 +87,7 @@ TABLE: Final = Table(
     Column("role_id", TEXT),
     Column("token_id", TEXT),
     Column("token_name", TEXT),
+    Column("alias_type", TEXT),
     Column("actor_type", TEXT, nullable=False),
     Column("actor_id", TEXT, nullable=False),
     Column("actor_name", TEXT),

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from domain import bindings, groups, owners, roles, service_accounts, tenants, tokens, users
+from domain import (
+    aliases,
+    bindings,
+    groups,
+    owners,
+    roles,
+    service_accounts,
+    tenants,
+    tokens,
+    users,
+)
 from domain.access import Narrowing
 from domain.commands import Command, Context, decide
 from domain.errors import DomainError
@@ -31,7 +41,7 @@ from domain.ids import (
 )
 from domain.permissions import MANAGED_ROLES, from_lists
 from domain.scopes import Resource, Scope
-from domain.sealed import KeyId, Sealed
+from domain.sealed import KeyId, Sealed, Secret
 from domain.state import Draft, Recorded, State, apply
 from tests.fixed_inputs import FixedInputs
 
@@ -106,8 +116,8 @@ class Histories:
             try:
                 command = self.random.choice(makers)()
                 self.give(command, actor=self._actor(), fingerprint=fingerprint)
-            except (DomainError, IndexError):
-                # An IndexError is a command for which there is nothing to choose from yet.
+            except (DomainError, LookupError):
+                # A LookupError is a command for which there is nothing to choose from yet.
                 continue
 
     # Choices
@@ -200,6 +210,7 @@ class Histories:
             *self._role_makers(),
             *self._binding_makers(),
             *self._token_makers(),
+            *self._alias_makers(),
         )
 
     def _tenant_makers(self) -> tuple[Callable[[], Command], ...]:
@@ -440,3 +451,31 @@ class Histories:
             narrowing=self._maybe(narrowing),
             allowed_addresses=self._some(("10.0.0.0/8", "2001:db8::/32")),
         )
+
+    def _alias_makers(self) -> tuple[Callable[[], Command], ...]:
+        return (self._set_alias, self._set_alias, self._remove_alias)
+
+    def _set_alias(self) -> Command:
+        principal = self._principal()
+        own = "user" if principal in self.state.users else "service_account"
+        tenant, type_ = self._one(self.state.access[principal]), self._one((own, "identity"))
+        id_ = self._one(NAMES)
+        return aliases.SetAlias(
+            tenant=tenant,
+            principal=principal,
+            type=type_,
+            id=Secret(id_),
+            index=alias_index(tenant, type_, id_),
+            sealed=self.sealed(),
+        )
+
+    def _remove_alias(self) -> Command:
+        held = self._one(one for found in self.state.aliases_of.values() for one in found.values())
+        return aliases.RemoveAlias(
+            tenant=held.tenant, principal=held.principal, type=held.type, index=held.index
+        )
+
+
+def alias_index(tenant: TenantId, type_: str, id_: str) -> bytes:
+    """Answer what stands for the keyed index of an alias."""
+    return f"{tenant}/{type_}/{id_}".encode()

@@ -172,7 +172,9 @@ class Served:
         vault = self.vault
         return Parts(
             graph=AccessGraph(
-                State(), lambda email: vault.email_index(names.canonical_email(email))
+                State(),
+                lambda email: vault.email_index(names.canonical_email(email)),
+                vault.alias_index,
             ),
             submit=self.writer.submit,
             inputs=self.inputs,

@@ -277,8 +277,8 @@ def _shows(visible: frozenset[str], entry: Entry) -> bool:
 
 
 def _object(entry: Entry) -> tuple[str | None, ...]:
-    """Answer what an entry is about: memberships and tokens are objects of their own."""
-    return entry.resource, entry.object_id, entry.user_id, entry.token_id
+    """Answer what an entry is about: memberships, tokens and aliases are objects of their own."""
+    return entry.resource, entry.object_id, entry.user_id, entry.token_id, entry.alias_type
 
 
 def _unknown(id_: str) -> NotFoundError:

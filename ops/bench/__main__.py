@@ -13,11 +13,19 @@ from msgspec import Struct
 
 from ops.bench import (
     append,
+    batches,
+    catch_up,
     check,
     command_costs,
     endpoints,
+    growth,
     http_checks,
+    invalidation,
+    memory_use,
+    pauses,
+    peers,
     replay,
+    sign_ins,
     start,
     token_costs,
 )
@@ -40,7 +48,15 @@ BENCHMARKS: Final = {
     "http": Benchmark(http_checks.run, "an evaluation over HTTP beside a bare server"),
     "endpoints": Benchmark(endpoints.run, "other routes over HTTP beside a bare server"),
     "tokens": Benchmark(token_costs.run, "from a token's text to its live principal"),
+    "login": Benchmark(sign_ins.run, "a check over HTTP while 32 people sign in"),
+    "batch": Benchmark(batches.run, "checks over HTTP, 100 in a request"),
     "check": Benchmark(check.run, "a check in the process beside the bare mask loop", (10,)),
+    "growth": Benchmark(growth.run, "a check in the process with 100 times the accounts"),
+    "peers": Benchmark(peers.run, "a check in the process beside pycasbin and cedarpy"),
+    "invalidate": Benchmark(invalidation.run, "from a group's binding to its effect", (10,)),
+    "catchup": Benchmark(catch_up.run, "from events in memory to the access graph", (10,)),
+    "memory": Benchmark(memory_use.run, "memory a right, memory a compiled principal", (10,)),
+    "gc": Benchmark(pauses.run, "the longest pause of the collector while serving", (10,)),
 }
 
 

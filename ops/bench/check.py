@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from itertools import count, islice
 from time import perf_counter, perf_counter_ns
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -23,12 +23,15 @@ from ops.bench.report import Figure, Goal, Options, Report, absolute, at_least, 
 from projections.access_graph import AccessGraph
 
 if TYPE_CHECKING:
-    from ops.bench.data import World
+    from collections.abc import Iterable, Sequence
+
+    from ops.bench.data import Question, World
 
 SCALE: Final = 10
 _CHUNK: Final = 10_000
+_QUESTIONS_MIN: Final = 1_000
 _COLD_MAX: Final = 20_000
-_NOW: Final = data.NOW.timestamp()
+NOW: Final = data.NOW.timestamp()
 
 # Subject, type, action, namespace, resource, tenant: as the domain types what it decodes.
 Row = tuple[UserId, str, str, str, tuple[str, str] | None, TenantId | None]
@@ -58,6 +61,13 @@ class Engine(Protocol):
         ...
 
 
+class Lane(NamedTuple):
+    """An engine, and the questions that it is asked."""
+
+    engine: Engine
+    asked: list[Asked]
+
+
 class Speed(Struct, frozen=True):
     """Microseconds a check at the median and the 99th percentile, and checks a second."""
 
@@ -72,19 +82,15 @@ def run(options: Options) -> Report:
     asked = ask(world)
     gc.disable()
     state = evolve(State(), data.facts(world.events()))
-    engines: list[Engine] = [Ours(AccessGraph(state, str.encode))]
+    engines: list[Engine] = [Ours(AccessGraph(state, str.encode, data.alias_index))]
     if not options.rich:
         engines.append(Masks(MaskLoop(world)))
     gc.collect()
     gc.freeze()
     gc.enable()
-    wrong = sum(
-        mine != right
-        for part in asked
-        for engine in engines
-        for mine, right in zip(engine.answers(part.rows()), part.answers, strict=True)
-    )
-    rounds = [measure(engines, asked, options.seconds) for _ in range(options.rounds)]
+    lanes = [Lane(engine, asked) for engine in engines]
+    wrong = wrong_answers(lanes)
+    rounds = [measure(lanes, options.seconds) for _ in range(options.rounds)]
     cold = [_cold(state, asked) for _ in range(options.rounds)]
     figures = _figures(rounds)
     figures.append(absolute("p50 cold", "µs", cold, at_most(25, scale=SCALE)))
@@ -92,13 +98,17 @@ def run(options: Options) -> Report:
     return Report(figures=figures, wrong_answers=wrong, notes=notes)
 
 
-def ask(world: World) -> list[Asked]:
+def ask(world: World, questions_max: int = data.QUESTIONS_MAX, chunk: int = _CHUNK) -> list[Asked]:
     """Answer questions for a world, as many as its scale asks for, in chunks."""
-    number = min(data.QUESTIONS_MAX, max(1_000, round(data.QUESTIONS_MAX * world.scale)))
-    drawn = data.questions(world, data.Oracle(world), number)
+    number = min(questions_max, max(_QUESTIONS_MIN, round(data.QUESTIONS_MAX * world.scale)))
+    return asked_from(data.questions(world, data.Oracle(world), number), chunk)
+
+
+def asked_from(drawn: Sequence[tuple[Question, bool]], chunk: int = _CHUNK) -> list[Asked]:
+    """Answer these questions in chunks, as they come over the wire."""
     chunks: list[Asked] = []
-    for start in range(0, number, _CHUNK):
-        part = drawn[start : start + _CHUNK]
+    for start in range(0, len(drawn), chunk):
+        part = drawn[start : start + chunk]
         rows = [
             (*question[:5], None if question.tenant == MAIN else question.tenant)
             for question, _ in part
@@ -115,7 +125,7 @@ class Ours:
 
     def answers(self, rows: list[Row]) -> list[bool]:
         """Answer them one after the other, as fast as it goes."""
-        check, now = self._check, _NOW
+        check, now = self._check, NOW
         return [
             check(tenant or MAIN, subject, type_, action, namespace, resource, now)
             for subject, type_, action, namespace, resource, tenant in rows
@@ -123,7 +133,7 @@ class Ours:
 
     def times(self, rows: list[Row]) -> list[int]:
         """Answer the nanoseconds of each."""
-        check, now, clock = self._check, _NOW, perf_counter_ns
+        check, now, clock = self._check, NOW, perf_counter_ns
         taken: list[int] = []
         for subject, type_, action, namespace, resource, tenant in rows:
             begin = clock()
@@ -157,28 +167,41 @@ class Masks:
         return taken
 
 
-def measure(engines: list[Engine], asked: list[Asked], seconds: float) -> list[Speed]:
+def wrong_answers(lanes: Iterable[Lane]) -> int:
+    """Ask every engine each of its questions once, and count what the oracle answers otherwise.
+
+    What is compiled at first use is compiled afterwards: this is the warm-up too.
+    """
+    return sum(
+        mine != right
+        for engine, asked in lanes
+        for part in asked
+        for mine, right in zip(engine.answers(part.rows()), part.answers, strict=True)
+    )
+
+
+def measure(lanes: Sequence[Lane], seconds: float) -> list[Speed]:
     """Let the engines take turns, chunk by chunk, for so long; answer each one's speed."""
-    until = perf_counter() + seconds * len(engines)
-    taken: list[list[int]] = [[] for _ in engines]
-    total = [0.0 for _ in engines]
-    answered = 0
+    until = perf_counter() + seconds * len(lanes)
+    taken: list[list[int]] = [[] for _ in lanes]
+    total = [0.0 for _ in lanes]
+    answered = [0 for _ in lanes]
     for turn in count():
         if turn and perf_counter() > until:
             break
-        part = asked[turn % len(asked)]
-        answered += len(part.answers)
-        for index, engine in enumerate(engines):
+        for index, (engine, asked) in enumerate(lanes):
+            part = asked[turn % len(asked)]
+            answered[index] += len(part.answers)
             rows = part.rows()
             begin = perf_counter()
             engine.answers(rows)
             total[index] += perf_counter() - begin
             taken[index] += engine.times(part.rows())
     speeds: list[Speed] = []
-    for samples, spent in zip(taken, total, strict=True):
+    for samples, number, spent in zip(taken, answered, total, strict=True):
         samples.sort()
         p50, p99 = samples[len(samples) // 2], samples[len(samples) * 99 // 100]
-        speeds.append(Speed(p50 / 1e3, p99 / 1e3, answered / spent))
+        speeds.append(Speed(p50 / 1e3, p99 / 1e3, number / spent))
     return speeds
 
 
@@ -186,7 +209,7 @@ def _cold(state: State, asked: list[Asked]) -> float:
     """Answer the median microseconds of checks that have to compile their principal first."""
     firsts = {row[0]: row for part in asked for row in part.rows()}
     rows = list(islice(firsts.values(), _COLD_MAX))
-    taken = Ours(AccessGraph(state, str.encode)).times(rows)
+    taken = Ours(AccessGraph(state, str.encode, data.alias_index)).times(rows)
     return sorted(taken)[len(taken) // 2] / 1e3
 
 

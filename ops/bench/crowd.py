@@ -74,7 +74,7 @@ class Crowd:
 
     def __init__(self, log: SQLiteLog, state: State, world: World) -> None:
         self._inputs = SystemInputs()
-        self._graph = AccessGraph(state, str.encode)
+        self._graph = AccessGraph(state, str.encode, data.alias_index)
         self._writer = Writer(log, self._inputs, self._publish, state=state)
         self._world = world
         self._random = Random(world.seed)  # noqa: S311 - nothing is guarded by it, all repeatable

@@ -202,6 +202,11 @@ class _Maker:
         return Token(issued, text)
 
 
+def alias_index(tenant: TenantId, type_: str, text: str) -> bytes:
+    """Answer what stands for the keyed index of an alias, by which no question here asks."""
+    return f"{tenant}/{type_}/{text}".encode()
+
+
 def make_world(scale: float, seed: int = SEED, *, rich: bool = False) -> World:
     """Answer the installation of that scale: 1 is 10,000 service accounts."""
     maker = _Maker(scale, seed, rich=rich)
@@ -306,11 +311,12 @@ def _scope(maker: _Maker, teams: Sequence[str], applications: Sequence[str]) -> 
 
 def history(world: World, events: int) -> Iterator[Event]:
     """Yield exactly so many events: the installation, then bindings that come and go."""
-    made = chain((LogOpened(log_id=LOG_ID),), world.events(), _churn(world))
+    made = chain((LogOpened(log_id=LOG_ID),), world.events(), churn(world))
     return (event for event, _ in zip(made, range(events), strict=False))
 
 
-def _churn(world: World) -> Iterator[Event]:
+def churn(world: World) -> Iterator[Event]:
+    """Yield without end bindings like those that there are, each ended by the next event."""
     random = Random(world.seed + 1)  # noqa: S311 - nothing is guarded by it, all repeatable
     while True:
         binding = random.choice(world.bindings)

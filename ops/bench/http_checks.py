@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from shutil import which
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ops.bench.servers import Cost
 
 NOTE = "Requests for each second of the server's processor time; 1 is as good as the bare server."
+CONTEXT = {"context": {"time": "2026-06-01T00:00:00Z"}}
 _PATH = "/access/v1/evaluation"
 
 
@@ -86,16 +87,18 @@ def evaluations(world: World) -> list[Prepared]:
     return list(asked.values())
 
 
+def item(question: Question, subject_type: str = "service_account") -> dict[str, Any]:
+    """Answer the question in the words of AuthZEN, as an item of a batch holds it."""
+    return {
+        "subject": {"type": subject_type, "id": question.subject},
+        "action": {"name": question.action},
+        "resource": {
+            "type": question.type,
+            "id": "nightly-load",
+            "properties": {"namespace": question.namespace},
+        },
+    }
+
+
 def _body(question: Question) -> bytes:
-    return msgspec.json.encode(
-        {
-            "subject": {"type": "service_account", "id": question.subject},
-            "action": {"name": question.action},
-            "resource": {
-                "type": question.type,
-                "id": "nightly-load",
-                "properties": {"namespace": question.namespace},
-            },
-            "context": {"time": "2026-06-01T00:00:00Z"},
-        }
-    )
+    return msgspec.json.encode({**item(question), **CONTEXT})

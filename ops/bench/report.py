@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 VERSIONS: Final = ("msgspec", "immutables", "eventsourcing", "psycopg", "uvicorn", "litestar")
 
 _WHOLE_FROM: Final = 100
+# Two decimals would show nothing of a ratio below this.
+_TINY: Final = 0.1
 
 Judged = Literal["ratio", "ours"]
 
@@ -186,9 +188,10 @@ def table(name: str, options: Options, report: Report, started: dict[str, str]) 
 def _row(figure: Figure, scale: float) -> tuple[str, ...]:
     ratio, spread, baseline = "", "", ""
     if figure.ratio is not UNSET and figure.baseline is not UNSET:
+        digits = 2 if figure.ratio >= _TINY else 4
         baseline = f"{_short(figure.baseline)} {figure.unit}"
-        ratio = f"{figure.ratio:.2f} times"
-        spread = f"{figure.ratio_least:.2f} … {figure.ratio_greatest:.2f}"
+        ratio = f"{figure.ratio:.{digits}f} times"
+        spread = f"{figure.ratio_least:.{digits}f} … {figure.ratio_greatest:.{digits}f}"
     goal = "" if figure.goal is UNSET else str(figure.goal)
     if goal and figure.judged == "ours":
         goal += f" {figure.unit}"

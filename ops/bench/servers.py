@@ -134,11 +134,17 @@ def installation(world: World, more: Iterable[Event] = ()) -> Iterator[Path]:
 @contextmanager
 def muniment(world: World, more: Iterable[Event] = ()) -> Iterator[Server]:
     """Yield `muniment serve`, at rest, on an installation that holds the world and more events."""
-    with installation(world, more) as place:
-        serve = ("-m", "ops.cli.main", "serve", "--data-dir", str(place), "--port", "0")
-        with started(serve) as server:
-            _wait_until_idle(server)
-            yield server
+    with installation(world, more) as place, serving(place) as server:
+        yield server
+
+
+@contextmanager
+def serving(place: Path) -> Iterator[Server]:
+    """Yield `muniment serve`, at rest, on the installation in this data directory."""
+    serve = ("-m", "ops.cli.main", "serve", "--data-dir", str(place), "--port", "0")
+    with started(serve) as server:
+        _wait_until_idle(server)
+        yield server
 
 
 def _wait_until_idle(server: Server) -> None:
@@ -164,8 +170,10 @@ def measure(server: Server, requests: Path, seconds: float, client: str = "own")
     drive(server, requests, min(_WARM_UP_SECONDS, seconds))
     before = server.cpu_seconds()
     loaded = drive(server, requests, seconds)
+    # The system counts whole ticks: of a very short run there may be none yet.
+    spent = max(server.cpu_seconds() - before, 1 / _TICKS_A_SECOND)
     return Cost(
-        cpu_us=(server.cpu_seconds() - before) / loaded.requests * 1e6,
+        cpu_us=spent / loaded.requests * 1e6,
         requests_a_second=loaded.requests / loaded.seconds,
         wrong_answers=loaded.wrong_answers,
     )
@@ -241,14 +249,15 @@ def for_bare(requests: list[Prepared]) -> list[Prepared]:
 def request(
     method: str, path: str, token: str, body: bytes = b"", *, status: int = 200, contains: bytes
 ) -> Prepared:
-    """Answer a request as a client library would send it."""
+    """Answer a request as a client library would send it; without a token where that is empty."""
     lines = [
         f"{method} {path} HTTP/1.1",
         "host: localhost",
         "user-agent: muniment-bench/1",
         "accept: application/json",
-        f"authorization: Bearer {token}",
     ]
+    if token:
+        lines.append(f"authorization: Bearer {token}")
     if body:
         lines += ["content-type: application/json", f"content-length: {len(body)}"]
     head = "\r\n".join([*lines, "", ""]).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
+from domain.aliases import AliasRemoved, AliasSet
 from domain.groups import (
     GroupCreated,
     GroupDeleted,
@@ -158,7 +159,7 @@ def _rows(facts: Facts, event: Event) -> Iterable[Row]:  # noqa: C901, PLR0911, 
             return [(roles.VIEW, (id_,)) for id_ in sorted(changed)]
         case TenantCreated() | TenantRenamed() | TenantDeleted():
             return [(tenants.VIEW, (event.tenant,))]
-        case LogOpened():
+        case LogOpened() | AliasSet() | AliasRemoved():
             return []
         case _:
             assert_never(event)

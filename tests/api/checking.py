@@ -10,12 +10,14 @@ from litestar.types import Message, Receive, Send
 from litestar.types import Scope as Connection
 from msgspec import UNSET, UnsetType
 
-from api.checks import EVALUATION, EVALUATIONS, Checks
+from api.checks import EVALUATION, EVALUATIONS, PATHS, Checks
 from domain.ids import ServiceAccountId
 from domain.scopes import Scope
 from tests.service import ADDRESS, Headers, Served
 
 Json = dict[str, Any]
+
+HOT = sorted(PATHS)
 
 PROD = Scope(namespace="prod")
 ALLOWED = b'{"decision":true}'
@@ -59,6 +61,21 @@ class Desk:
     def ask_all(self, body: Json, by: Headers | UnsetType = UNSET) -> httpx.Response:
         """Ask a batch of questions."""
         return self.http.post(EVALUATIONS, body, by=self._or_root(by))
+
+    def find(
+        self,
+        path: str,
+        body: Json,
+        by: Headers | UnsetType = UNSET,
+        **more: Any,  # noqa: ANN401 - the options of Served.send
+    ) -> Json:
+        """Search, and answer the body of the page that was found."""
+        response = self.http.post(path, body, by=self._or_root(by), **more)
+        assert 200 == response.status_code, response.content
+        assert "application/json" == response.headers["content-type"]
+        assert int(response.headers["x-muniment-position"]) <= self.http.state.position
+        found: Json = response.json()
+        return found
 
     def _or_root(self, by: Headers | UnsetType) -> Headers:
         return self.http.root if by is UNSET else by

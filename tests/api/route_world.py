@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from api.openapi import Operation
 from domain.access import Narrowing
+from domain.aliases import SetAlias
 from domain.groups import AddMember
 from domain.ids import (
     MAIN,
@@ -19,6 +20,7 @@ from domain.ids import (
     UserId,
 )
 from domain.permissions import from_lists
+from domain.sealed import Secret
 from domain.service_accounts import DisableServiceAccount
 from domain.token_text import digest
 from domain.tokens import DisableToken, RevokeToken
@@ -82,6 +84,8 @@ QUERIES: Final = {
     "changeGroupMembership": "?membership=OWNER",
     "listHoldings": "?type=service_account&id=shared",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
+    "setAliasByQuery": "?alias=$alias",
+    "removeAliasByQuery": "?alias=$alias",
 }
 
 ADMIN: Final = {"*": ["*"]}
@@ -171,7 +175,11 @@ class World:
             path = path.replace("{token_id}", token)
         path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
         path = path.replace("{auth}", "BASIC_AUTH")
-        return path + QUERIES.get(operation.id, "")
+        path = path.replace("{type}", "identity").replace("{alias_id}", "$alias")
+        path += QUERIES.get(operation.id, "")
+        if "$alias" not in path:
+            return path
+        return path.replace("$alias", self._alias(owner, there=operation.method == "DELETE"))
 
     def _object(self, noun: str) -> str:
         http = self.http
@@ -179,12 +187,27 @@ class World:
             "groups": lambda: http.group(self.new()),
             "roles": lambda: http.role({"FLOW": ["VIEW"]}),
             "bindings": lambda: http.allow(self._account, {"FLOW": ["VIEW"]}),
+            "principals": lambda: http.account("made"),
             "service-accounts": lambda: http.account("made"),
             "users": lambda: http.user(f"{self.new()}@example.com"),
             "tenants": lambda: http.tenant(self.new()),
             "auditlogs": self._event,
         }
         return makers[noun]()
+
+    def _alias(self, carrier: PrincipalId, *, there: bool) -> str:
+        """Answer an alias's id that is the carrier's already, or nobody's."""
+        id_ = self.new()
+        if there:
+            set_ = SetAlias(
+                tenant=MAIN,
+                principal=carrier,
+                type="identity",
+                id=Secret(id_),
+                index=self.http.vault.alias_index(MAIN, "identity", id_),
+            )
+            self.http.give(set_)
+        return id_
 
     def _event(self) -> str:
         self.http.group(self.new())

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import UNSET, UnsetType
 
-from api.checks import EVALUATION, EVALUATIONS
 from api.judging import Judge
 from domain.access import Narrowing
 from domain.bindings import DeleteBinding
@@ -17,15 +16,13 @@ from domain.scopes import Resource, Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.tenants import DeleteTenant
 from domain.tokens import DisableToken, RevokeToken
-from tests.api.checking import ALLOWED, PROD, Desk, Json, question
+from tests.api.checking import ALLOWED, HOT, PROD, Desk, Json, question
 from tests.service import NOBODY, PASSWORD, ROOT_EMAIL, Served, basic, bearer, problem, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.service import Headers
-
-PATHS = (EVALUATION, EVALUATIONS)
 
 
 @pytest.fixture
@@ -338,7 +335,7 @@ def test_an_expired_token_in_the_context_is_no(desk: Desk) -> None:
 # Authentication
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 @pytest.mark.parametrize(
     ("headers", "status", "code", "challenge"),
     [

@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from api.checks import EVALUATION, EVALUATIONS
+from api.searches import ACTIONS, RESOURCES, SUBJECTS
 from api.service import Health
 from domain.bindings import DeleteBinding
 from domain.ids import MAIN
@@ -18,7 +19,7 @@ from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
 from tests import service as harness
-from tests.api.checking import ALLOWED, DENIED, Desk, Json, question
+from tests.api.checking import ALLOWED, DENIED, HOT, Desk, Json, question
 from tests.fixed_inputs import START
 from tests.service import NOBODY, Served, problem, served
 
@@ -168,7 +169,7 @@ def test_the_past_is_judged_by_the_callers_right_now(desk: Desk) -> None:
         ([], "body.invalid"),
     ],
 )
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 def test_a_moment_that_cannot_be_is_400(shared: Desk, path: str, context: Json, code: str) -> None:
     """The future, no moment at all, and wrong types (authzen 6)."""
     body = question(shared.bot, context=context)
@@ -247,7 +248,7 @@ def test_a_position_that_is_reached_is_not_waited_for(desk: Desk) -> None:
         assert desk.says(question(desk.bot, context={"at_least": at_least}))
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 def test_a_position_out_of_reach_is_503(desk: Desk, path: str) -> None:
     """Never an older answer (reliability B3)."""
     response = desk.http.post(path, next_position(desk), by=desk.by_bot)
@@ -256,7 +257,7 @@ def test_a_position_out_of_reach_is_503(desk: Desk, path: str) -> None:
     assert response.headers["retry-after"]
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HOT)
 @pytest.mark.parametrize("reason", ["halted", "stale"])
 def test_a_node_that_does_not_know_answers_503(desk: Desk, path: str, reason: str) -> None:
     """Halted or stale: no decision, whoever asks (security 2.1, reliability B5, B7)."""
@@ -304,9 +305,10 @@ def fail(*_: object, **__: object) -> Any:  # noqa: ANN401 - it answers nothing
     raise PartError
 
 
-@pytest.mark.parametrize(
-    "part", ["graph.check", "graph.resolve", "inputs.now", "health", "state_at", "position_of"]
-)
+ALWAYS_ASKED = ("inputs.now", "health", "state_at", "position_of")
+
+
+@pytest.mark.parametrize("part", ["graph.check", "graph.resolve", *ALWAYS_ASKED])
 @pytest.mark.parametrize("path", PATHS)
 def test_no_fault_of_a_part_ends_in_an_allow(
     shared: Desk, path: str, part: str, monkeypatch: pytest.MonkeyPatch
@@ -323,6 +325,32 @@ def test_no_fault_of_a_part_ends_in_an_allow(
 
     with pytest.raises(PartError):
         shared.raw(body, shared.header(shared.by_bot), path=path)
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        *((SUBJECTS, part) for part in ("graph.check", *ALWAYS_ASKED)),
+        *((RESOURCES, part) for part in ("graph.resolve", *ALWAYS_ASKED)),
+        *((ACTIONS, part) for part in ("graph.resolve", *ALWAYS_ASKED)),
+    ],
+)
+def test_no_fault_of_a_part_ends_in_results(
+    shared: Desk, path: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the graph, clock, health or past: nothing is found at all (security 2.1)."""
+    owner: object = shared.http.service
+    *way, name = part.split(".")
+    for step in way:
+        owner = getattr(owner, step)
+    context: Json = {"as_of": {"position": 1}} if part in {"state_at", "position_of"} else {}
+    body = question(shared.bot, context=context)
+    header = shared.header(shared.by_bot)
+    shared.raw(body, header, path=path)
+    monkeypatch.setattr(owner, name, fail)
+
+    with pytest.raises(PartError):
+        shared.raw(body, header, path=path)
 
 
 def test_a_fault_that_ends_in_an_allow_is_caught(

@@ -19,9 +19,10 @@ from msgspec import UNSET, Struct, UnsetType
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import api
-from api import checks, openapi
+from api import checks, openapi, questions, searches
 from api.app import create_app
 from api.call import OPEN
+from api.explanations import WhyForm
 from api.problem_codes import TITLES
 from api.schemas import Schemas, UndescribedTypeError
 from tests.service import NOBODY, Served, has_null, served
@@ -90,7 +91,7 @@ def test_document_that_is_damaged_is_found_invalid(described: Document) -> None:
 def test_document_and_code_name_the_same_routes(installation: Served, described: Document) -> None:
     """No route is forgotten, none is invented: the application's and the hot ones (http-api 8)."""
     app = create_app(installation.service)
-    served_routes = {("POST", checks.EVALUATION), ("POST", checks.EVALUATIONS)}
+    served_routes = {("POST", path) for path in checks.PATHS}
     for route in app.routes:
         assert isinstance(route, HTTPRoute)
         served_routes |= {(method, route.path_format) for method in route.methods & METHODS}
@@ -100,8 +101,51 @@ def test_document_and_code_name_the_same_routes(installation: Served, described:
 
 def test_hot_endpoints_of_the_document_are_served(installation: Served) -> None:
     """What is described by hand answers: 401 to a stranger, not 404 (http-api 8)."""
-    for path in (checks.EVALUATION, checks.EVALUATIONS):
+    for path in checks.PATHS:
         assert installation.post(path, {}, by=NOBODY).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("AccessSubject", questions.Subject),
+        ("AccessAction", questions.Action),
+        ("AccessResource", questions.Resource),
+        ("AccessContext", questions.Circumstances),
+        ("AccessEvaluation", questions.Evaluation),
+        ("AccessEvaluations", questions.Evaluations),
+        ("AccessSearchedSubject", questions.SearchedSubject),
+        ("AccessSearchedResource", questions.SearchedResource),
+        ("AccessSubjectSearch", questions.SubjectSearch),
+        ("AccessResourceSearch", questions.ResourceSearch),
+        ("AccessActionSearch", questions.ActionSearch),
+        ("AccessPageAsked", questions.Page),
+        ("AccessPage", searches.PageForm),
+        ("AccessEntities", searches.Found),
+        ("AccessActions", searches.Found),
+    ],
+)
+def test_what_is_described_by_hand_is_what_is_read(
+    described: Document, name: str, read: type[Struct]
+) -> None:
+    """No member of the check API is left out of its description, none is made up (http-api 8)."""
+    assert {*read.__struct_fields__} == {*described["components"]["schemas"][name]["properties"]}
+
+
+def test_reasons_are_described(described: Document) -> None:
+    """An explained decision tells its whole shape (authzen 6)."""
+    schemas = described["components"]["schemas"]
+
+    told = [part["$ref"].rpartition("/")[2] for part in reasons(schemas)]
+
+    assert ["WhyForm", "ItemContext"] == told
+    assert {*WhyForm.__struct_fields__} == {*schemas["WhyForm"]["properties"]}
+
+
+def reasons(schemas: Document) -> list[Document]:
+    """Answer what the context of a decision may be."""
+    choices: list[Document] = schemas["AccessDecision"]["properties"]["context"]["anyOf"]
+    return choices
 
 
 def test_new_route_is_in_the_document_unasked() -> None:
@@ -154,6 +198,9 @@ def test_every_example_validates(described: Document) -> None:
     assert len(found) > 100
     for place, content in found:
         validate(described, content["schema"], content["example"], place)
+    for name, schema in described["components"]["schemas"].items():
+        for example in schema.get("examples", ()):
+            validate(described, schema, example, name)
 
 
 def test_example_that_does_not_fit_is_found(described: Document) -> None:
@@ -200,19 +247,30 @@ def test_document_holds_no_null_and_no_secret(described: Document) -> None:
 
 
 def test_links_lead_from_a_new_object_to_what_can_be_done_with_it(described: Document) -> None:
-    """From each POST's id to GET, PUT, PATCH and DELETE, by parameters they have (http-api 8)."""
+    """From each POST's id to GET, PUT, PATCH and DELETE, by parameters they have (http-api 8).
+
+    And from a PUT that makes something to its end.
+    """
     by_id = {operation["operationId"]: operation for *_, operation in every_operation(described)}
     linked: set[str] = set()
     for method, path, operation in every_operation(described):
         for response in operation["responses"].values():
             for name, link in response.get("links", {}).items():
-                assert method == "POST", path
+                assert method in {"POST", "PUT"}, path
                 target = [resolved(described, each) for each in by_id[name]["parameters"]]
-                needed = {each["name"] for each in target if each["in"] == "path"}
+                needed = {each["name"] for each in target if each.get("required")}
                 assert needed == set(link["parameters"]), f"{path} {name}"
                 linked.add(name)
 
-    assert {"getGroup", "replaceRole", "deleteBinding", "getUser", "revokeOwnToken"} <= linked
+    assert {
+        "getGroup",
+        "replaceRole",
+        "deleteBinding",
+        "getUser",
+        "revokeOwnToken",
+        "removeAlias",
+        "removeAliasByQuery",
+    } <= linked
 
 
 def test_every_query_parameter_that_is_read_is_in_the_document(described: Document) -> None:

@@ -27,13 +27,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
-from api.checks import EVALUATION, EVALUATIONS
+from api.checks import PATHS
 from api.openapi import operations
 from tests.api.route_world import World
 from tests.api.test_route_matrix import ROWS
 from tests.service import NOBODY, PUBLIC_URL, Headers, served
 
-ROUTES: Final = [*ROWS, ("POST", EVALUATION), ("POST", EVALUATIONS)]
+ROUTES: Final = [*ROWS, *(("POST", path) for path in sorted(PATHS))]
 # Requests a route: three in the normal run, three hundred under a profile of 10,000 examples.
 EXAMPLES: Final = max(3, settings().max_examples * 3 // 100)
 MOMENTS_MAX: Final = 50

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from api.app import UndeclaredRouteError, create_app, require_gates
 from api.call import OPEN
-from api.checks import EVALUATION, EVALUATIONS
+from api.checks import PATHS
 from api.decoding import LINES
 from api.openapi import Operation, document, operations
 from tests.api.route_world import QUESTION, World
@@ -40,6 +40,7 @@ GATES: Final[Mapping[str, tuple[int | str, ...]]] = {
 
 # Method, gate, the status of success, path, and what differs from the gate's row.
 TABLE: Final = """
+GET    open       200 /.well-known/authzen-configuration
 GET    owner      200 /api/v1/auditlogs/export
 GET    owner      200 /api/v1/auditlogs/search
 GET    owner      200 /api/v1/auditlogs/{id}/diff
@@ -131,6 +132,11 @@ GET    permission 200 /api/v1/{tenant}/groups/{id}/members
 PUT    permission 200 /api/v1/{tenant}/groups/{id}/members/membership/{user_id}
 DELETE permission 200 /api/v1/{tenant}/groups/{id}/members/{user_id}
 PUT    permission 200 /api/v1/{tenant}/groups/{id}/members/{user_id}
+GET    permission 200 /api/v1/{tenant}/principals/{id}/aliases
+PUT    permission 201 /api/v1/{tenant}/principals/{id}/aliases/{type}
+DELETE permission 204 /api/v1/{tenant}/principals/{id}/aliases/{type}
+PUT    permission 201 /api/v1/{tenant}/principals/{id}/aliases/{type}/{alias_id}
+DELETE permission 204 /api/v1/{tenant}/principals/{id}/aliases/{type}/{alias_id}
 POST   permission 200 /api/v1/{tenant}/roles
 POST   permission 200 /api/v1/{tenant}/roles/autocomplete
 POST   permission 200 /api/v1/{tenant}/roles/ids
@@ -340,7 +346,7 @@ def _require_described(
         assert told - sometimes == set(answer.headers) - _EVERYWHERE - sometimes
 
 
-@pytest.mark.parametrize("path", [EVALUATION, EVALUATIONS])
+@pytest.mark.parametrize("path", sorted(PATHS))
 def test_hot_endpoint_gives_each_caller_the_declared_status(path: str, world: World) -> None:
     """Security 2.4 and 5.1: the endpoints in front of the application keep the matrix too."""
     answers = [world.http.post(path, QUESTION, by=world.caller(kind)[1]) for kind in KINDS]

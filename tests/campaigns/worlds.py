@@ -25,8 +25,11 @@ ACTIONS: Final = ("VIEW", "LIST", "READ", "UPDATE", "record:write", "*")
 NAMESPACES: Final = ("prod", "prod.billing", "production", "dev", "dev.a.b", "deva")
 RESOURCES: Final = ("r-1", "r-2", "prod")
 NAMES: Final = ("alpha", "beta", "gamma", "delta")
+ALIASES: Final = ("4711", "spiffe://example.org/ci", "alpha")
 API: Final = "/api/v1"
 ROWS: Final = ("members", "bindings")
+# How often each change is made, in the order of `_makers`.
+WEIGHTS: Final = (4, 1, 2, 1, 6, 1, 1, 3, 1, 1, 4, 2, 14, 2, 4, 2, 4, 1)
 
 
 class Question(Struct, frozen=True):
@@ -68,6 +71,7 @@ class World:
         self._home: dict[str, str] = {}
         self._group_tenant: dict[str, str] = {}
         self._gone: list[str] = []
+        self._aliases: dict[tuple[str, str, str], str] = {}
         self._numbers = 0
         self.position = 0
         self.tokens: dict[str, dict[str, Any]] = {}
@@ -105,6 +109,8 @@ class World:
 
     def _someone(self) -> tuple[str, str, str]:
         """A tenant and a subject, most often one that is bound there or in a group that is."""
+        if self._aliases and self._chance.random() < 0.2:
+            return self._chance.choice([*self._aliases])
         if not self.model["bindings"] or self._chance.random() < 0.3:
             return self._chance.choice(self.tenants), *self._subject()
         row = self._chance.choice(self.model["bindings"])
@@ -147,10 +153,10 @@ class World:
         text, type_ = question.subject, question.subject_type
         if type_ == "group":
             return text if self._group_tenant.get(text) == question.tenant else ""
-        if type_ == "user":
-            return text if text in self._users else ""
-        if text in self._names:
-            return text
+        ids = {"user": self._users, "service_account": set(self._names)}.get(type_, set())
+        carrier = text if text in ids else self._aliases.get((question.tenant, type_, text))
+        if carrier or type_ != "service_account":
+            return carrier or ""
         named = [
             id_
             for id_, name in self._names.items()
@@ -163,9 +169,7 @@ class World:
     def grow(self, changes: int) -> None:
         """Make so many random changes."""
         for _ in range(changes):
-            self._chance.choices(self._makers(), (4, 1, 2, 1, 6, 1, 1, 3, 1, 1, 4, 2, 14, 2, 4, 2))[
-                0
-            ]()
+            self._chance.choices(self._makers(), WEIGHTS)[0]()
 
     def _makers(self) -> Sequence[Callable[[], None]]:
         return (
@@ -185,6 +189,8 @@ class World:
             self._unbind,
             self._issue,
             self._revoke,
+            self._set_alias,
+            self._remove_alias,
         )
 
     def _give(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - any JSON value
@@ -251,6 +257,7 @@ class World:
             del self._names[account], self.model["enabled"][account]
             self._gone.append(account)
             self.model["access"] = {pair for pair in self.model["access"] if pair[0] != account}
+            self._end_aliases(account, self.tenants)
             self._drop(lambda row: account in (row.get("principal"), row.get("subject")))
             self.tokens = {id_: row for id_, row in self.tokens.items() if row["owner"] != account}
 
@@ -260,6 +267,7 @@ class World:
             account, tenant = self._chance.choice(pairs)
             self._give("DELETE", f"/{tenant}/tenant-access/{account}")
             self.model["access"].remove((account, tenant))
+            self._end_aliases(account, (tenant,))
             self._drop(
                 lambda row: (
                     tenant == row["tenant"]
@@ -270,6 +278,27 @@ class World:
     def _drop(self, is_gone: Callable[[dict[str, Any]], bool]) -> None:
         for rows in ROWS:
             self.model[rows] = [row for row in self.model[rows] if not is_gone(row)]
+
+    def _set_alias(self) -> None:
+        """Give somebody a name by which applications may ask, unless it is another's."""
+        carrier, tenant = self._chance.choice(sorted(self.model["access"]) or [("", "")])
+        type_ = self._chance.choice((self._type_of(carrier), "identity"))
+        text = self._chance.choice(ALIASES) + self._label
+        if carrier and self._aliases.setdefault((tenant, type_, text), carrier) == carrier:
+            self._give("PUT", _alias_path(tenant, carrier, type_, text))
+
+    def _remove_alias(self) -> None:
+        if self._aliases:
+            tenant, type_, text = self._chance.choice([*self._aliases])
+            carrier = self._aliases.pop((tenant, type_, text))
+            self._give("DELETE", _alias_path(tenant, carrier, type_, text))
+
+    def _end_aliases(self, carrier: str, tenants: Sequence[str]) -> None:
+        self._aliases = {
+            key: known
+            for key, known in self._aliases.items()
+            if known != carrier or key[0] not in tenants
+        }
 
     def _create_group(self) -> None:
         tenant = self._chance.choice(self.tenants)
@@ -387,6 +416,10 @@ class World:
             id_ = self._chance.choice([*self.tokens])
             owner = self.tokens.pop(id_)["owner"]
             self._give("DELETE", f"/service-accounts/{owner}/api-tokens/{id_}")
+
+
+def _alias_path(tenant: str, carrier: str, type_: str, text: str) -> str:
+    return f"/{tenant}/principals/{carrier}/aliases/{type_}?alias={text}"
 
 
 def pairs(listed: dict[str, list[str]]) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """Which rights do random commands by random principals give, and does anyone get too many?
 
-After each accepted command the rights of every holder (a principal, a token) must lie within what
-it had before and what the caller effectively held (security 2.2). Rights are judged by the oracle.
+After each accepted command the rights of every holder (a principal, a token, an alias) must lie
+within what it had before and what the caller effectively held (security 2.2). Rights are judged by
+the oracle.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final, TypeVar
 from msgspec import UNSET, UnsetType
 
 from domain.access import Narrowing
+from domain.aliases import Alias
 from domain.commands import Context, decide
 from domain.errors import DomainError
 from domain.events import Event
@@ -105,6 +107,7 @@ BEGUN: tuple[Event, ...] = (
     token(TokenId("tok_dan"), DAN, Narrowing(permissions=from_lists({"GROUP": ["*"]}))),
     token(TokenId("tok_dan_wide"), DAN),
     token(TokenId("tok_cal"), CAL, IAM_ONLY),
+    token(TokenId("tok_cal_people"), CAL, Narrowing(permissions=from_lists({"USER": ["*"]}))),
     token(TokenId("tok_root"), ROOT, Narrowing(tenants=(MAIN,), instance_owner=True)),
     token(TokenId("tok_shared"), SHARED, Narrowing(tenants=(MAIN,))),
     token(TokenId("tok_shared_off"), SHARED, Narrowing(tenants=(MAIN,))),
@@ -236,9 +239,9 @@ class Campaign:
 
 
 def owner_of(state: State, holder: str) -> str:
-    """Answer the owner of a token, or the principal itself."""
+    """Answer the owner of a token, the carrier of an alias, or the principal itself."""
     held = state.tokens.get(holder)
-    return holder if held is None else held.owner
+    return holder.partition(" as ")[0] if held is None else held.owner
 
 
 def instance_rights(narrowing: Narrowing | UnsetType) -> Rights:
@@ -272,7 +275,7 @@ def effective(state: State, circumstances: Context) -> Rights:
 
 
 def potential(state: State, at: datetime) -> dict[str, Rights]:
-    """Answer what every principal and every token holds, now or later."""
+    """Answer what every principal, token and alias holds, now or later."""
     model, now = timeless(model_of(state), at.timestamp()), at.timestamp()
     answers = {
         who: {
@@ -295,4 +298,18 @@ def potential(state: State, at: datetime) -> dict[str, Rights]:
             left = {one for one in answers[used.owner] if leaves(used.narrowing, *one)}
             privilege = used.owner in state.owners
             found[used.id] = left | (instance_rights(used.narrowing) if privilege else set())
+    # Whoever an application knows by an alias may do there what its carrier may.
+    for alias in aliases_in(state):
+        lent = answers.get(alias.principal, set())
+        found[name_of(alias)] = {one for one in lent if one[0] == alias.tenant}
     return found
+
+
+def aliases_in(state: State) -> list[Alias]:
+    """Answer all aliases."""
+    return [alias for held in state.aliases_of.values() for alias in held.values()]
+
+
+def name_of(alias: Alias) -> str:
+    """Answer as which holder an alias counts."""
+    return f"{alias.principal} as {alias.key}"

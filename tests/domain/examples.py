@@ -7,6 +7,7 @@ from datetime import timedelta
 from msgspec import UNSET
 
 from domain.access import Narrowing
+from domain.aliases import AliasRemoved, AliasSet
 from domain.events import Actor, Envelope, Event, Fact, tenant_of
 from domain.groups import (
     GroupCreated,
@@ -83,6 +84,7 @@ from tests.domain.world import (
     HOUR,
     NEW_TOKEN,
     OPERATOR,
+    alias_index,
     digest_of,
     index,
     managed,
@@ -211,6 +213,14 @@ EXAMPLES: tuple[Event, ...] = (
     UserDeleted(id=ADA),
     TenantDeleted(tenant=BETA),
     PasswordRemoved(id=ADA),
+    AliasSet(
+        tenant=MAIN,
+        principal=ADA,
+        type="user",
+        index=alias_index(MAIN, "user", "ada"),
+        text=sealed("ada"),
+    ),
+    AliasRemoved(tenant=MAIN, principal=ADA, type="user", index=alias_index(MAIN, "user", "ada")),
 )
 
 

@@ -7,15 +7,27 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, UnsetType
 
-from domain import bindings, groups, owners, roles, service_accounts, tenants, tokens, users
+from domain import (
+    aliases,
+    bindings,
+    groups,
+    owners,
+    roles,
+    service_accounts,
+    tenants,
+    tokens,
+    users,
+)
 from domain.access import Narrowing
 from domain.commands import Command
 from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TenantId, TokenId, UserId
 from domain.permissions import Permissions, from_lists
 from domain.scopes import WHOLE_TENANT, Resource, Scope
+from domain.sealed import Secret
 from tests.domain.world import (
     BETA,
     PROD,
+    alias_index,
     digest_of,
     index,
     managed_ids,
@@ -27,6 +39,7 @@ if TYPE_CHECKING:
     from tests.domain.campaign import Campaign
 
 TENANTS = (MAIN, BETA)
+ALIAS_IDS = ("alice", "spiffe://example/bot", "4711", "0815")
 IAM_ONLY = Narrowing(
     permissions=from_lists({"GROUP": ["*"], "SERVICE_ACCOUNT": ["*"], "BINDING": ["*"]})
 )
@@ -70,6 +83,35 @@ def _assignment(one: Campaign) -> bindings.Assignment:
         scope=one.pick(SCOPES),
         not_before=begins,
         expires_at=ends,
+    )
+
+
+def _set_alias(one: Campaign) -> aliases.SetAlias:
+    tenant, type_ = one.tenant(), one.pick(["user", "service_account", "identity"])
+    text = one.pick(ALIAS_IDS)
+    return aliases.SetAlias(
+        tenant=tenant,
+        principal=one.principal(),
+        type=type_,
+        id=Secret(text),
+        index=alias_index(tenant, type_, text),
+        sealed=sealed(text),
+    )
+
+
+def _remove_alias(one: Campaign) -> aliases.RemoveAlias:
+    """Take one that there is away, as a rule."""
+    tenant, principal = one.tenant(), one.principal()
+    known = sorted(
+        (held for found in one.state.aliases_of.values() for held in found.values()),
+        key=lambda held: (held.principal, held.key),
+    )
+    if not known or one.random.random() < 0.2:
+        index_ = alias_index(tenant, "user", ALIAS_IDS[0])
+        return aliases.RemoveAlias(tenant=tenant, principal=principal, type="user", index=index_)
+    held = one.pick(known)
+    return aliases.RemoveAlias(
+        tenant=held.tenant, principal=held.principal, type=held.type, index=held.index
     )
 
 
@@ -197,6 +239,8 @@ def _new_tenant(one: Campaign) -> tenants.CreateTenant:
 
 
 MAKERS: Final[dict[type, Callable[[Campaign], Command]]] = {
+    aliases.SetAlias: _set_alias,
+    aliases.RemoveAlias: _remove_alias,
     bindings.AssignRole: lambda one: bindings.AssignRole(
         tenant=one.tenant(), assignment=_assignment(one)
     ),
@@ -289,6 +333,7 @@ MAKERS: Final[dict[type, Callable[[Campaign], Command]]] = {
 
 # The commands that can give a right, which a campaign gives more often than the others.
 ROADS: Final[tuple[type, ...]] = (
+    aliases.SetAlias,
     bindings.AssignRole,
     bindings.AssignRoles,
     groups.AddMember,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from domain import access, groups, principals
+from domain.aliases import SetAlias
 from domain.bindings import AssignRole, AssignRoles
 from domain.commands import Command
 from domain.groups import AddMember, ReplaceGroups
@@ -118,6 +119,10 @@ HANDS_OUT: dict[str, dict[str, Callable[..., object]]] = {
 }
 
 MUTANTS = {
+    "alias": Mutant({"domain.aliases.escalation": {"require_may_give_all": unjudged}}, (SetAlias,)),
+    "alias by a narrowed token": Mutant(
+        {"domain.aliases.access": {"is_narrowed": nobody}}, (SetAlias,)
+    ),
     "binding": Mutant(
         {"domain.bindings.escalation": {"require_may_give_role": unjudged}},
         (AssignRole, AssignRoles),

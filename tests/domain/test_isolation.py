@@ -30,6 +30,7 @@ from tests.domain.world import (
     SHARED,
     SPARE,
     WORLD,
+    alias,
     bound,
     managed,
     member,
@@ -53,6 +54,9 @@ THEIRS = WORLD.and_then(
     token(TokenId("tok_drone"), DRONE),
     token(TokenId("tok_theirs"), SHARED, Narrowing(tenants=(BETA,))),
     bound(SHARED, BETA_ROLE, tenant=BETA),
+    alias(SHARED, "identity", "4711", tenant=BETA),
+    alias(DRONE, "identity", "0815", tenant=BETA),
+    alias(EVE, "user", "eve", tenant=BETA),
 )
 FOREIGN = (
     CREW,
@@ -81,6 +85,9 @@ def view_of(state: State) -> dict[str, Any]:
         "account": state.service_accounts.get(DRONE),
         "shared": state.service_accounts.get(SHARED),
         "user": state.users.get(EVE),
+        "aliases": {
+            one for held in state.aliases_of.values() for one in held.values() if one.tenant == BETA
+        },
         "tokens": [state.tokens.get(id_) for id_ in ("tok_drone", "tok_theirs")],
         "default": state.default_roles.get(BETA),
         "words": state.vocabulary[BETA],

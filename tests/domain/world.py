@@ -14,6 +14,7 @@ from hashlib import sha256
 from msgspec import UNSET, UnsetType
 
 from domain.access import Narrowing
+from domain.aliases import AliasSet
 from domain.events import Event
 from domain.groups import GroupCreated
 from domain.ids import (
@@ -104,6 +105,22 @@ def sealed(text: str) -> Sealed:
 def index(text: str) -> bytes:
     """Answer a dummy that stands for the keyed index of an e-mail."""
     return sha256(b"index " + text.encode()).digest()
+
+
+def alias_index(tenant: TenantId, type_: str, text: str) -> bytes:
+    """Answer a dummy that stands for the keyed index of an alias."""
+    return index(f"{tenant} {type_} {text}")
+
+
+def alias(principal: PrincipalId, type_: str, text: str, *, tenant: TenantId = MAIN) -> AliasSet:
+    """An alias, sealed where it is a person's."""
+    return AliasSet(
+        tenant=tenant,
+        principal=principal,
+        type=type_,
+        index=alias_index(tenant, type_, text),
+        text=text if principal.startswith("sa_") else sealed(text),
+    )
 
 
 def managed(tenant: TenantId, name: str) -> RoleId:

@@ -86,6 +86,8 @@ def _everything(owner: Client) -> tuple[dict[str, str], tuple[str, ...]]:
         "groups": [group],
     }
     user = owner.made("POST", f"{API}/users", person)["id"]
+    for carrier in (account["id"], user):
+        owner.made("PUT", f"{beta}/principals/{carrier}/aliases/identity/{CANARY}-{carrier}")
     audit = owner.made("GET", f"{beta}/auditlogs/search?size=1")["results"][0]["auditLog"]["id"]
     ids = {
         "group": group,
@@ -121,11 +123,17 @@ def routes(url: str) -> list[tuple[str, str]]:
         paths: dict[str, dict[str, Any]] = anonymous.made("GET", "/openapi.json")["paths"]
     verbs = {"get", "put", "post", "delete", "patch"}
     return [
-        (verb.upper(), path)
+        (verb.upper(), _of_one_type(path))
         for path, operations in sorted(paths.items())
         for verb in sorted(verbs & operations.keys())
         if path.startswith(API) and "{" in path
     ]
+
+
+def _of_one_type(path: str) -> str:
+    """The path with a type of alias, which is no id, and an alias where the path has none."""
+    alias = "?alias=x" if path.endswith("{type}") else ""
+    return path.replace("{type}", "identity") + alias
 
 
 def bodies(verb: str, path: str, ids: dict[str, str], name: str) -> list[Any]:
@@ -237,6 +245,8 @@ def shown(owner: Client, tenants: Tenants) -> list[Any]:
         f"{beta}/bindings/{ids['binding']}",
         f"{beta}/tenant-access",
         f"{API}/users/{ids['user']}",
+        f"{beta}/principals/{ids['user']}/aliases",
+        f"{beta}/principals/{ids['service account']}/aliases",
         f"{beta}/auditlogs/search?size=100",
     )
     return [owner.made("GET", path) for path in paths]

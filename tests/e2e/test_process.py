@@ -236,6 +236,29 @@ def test_probes_tell_that_it_serves_and_is_ready(node: Node) -> None:
     assert "server" not in ready.headers
 
 
+def test_the_public_address_is_the_servers_own_unless_it_is_set(node: Node, tmp_path: Path) -> None:
+    """On loopback without a setting, by the port that was free; else the setting (authzen 8)."""
+    well_known = "/.well-known/authzen-configuration"
+
+    own = httpx.get(node.url + well_known).json()
+
+    assert own["policy_decision_point"] == node.url
+    for name, address in own.items():
+        if name.endswith("_endpoint"):
+            assert address.startswith(node.url)
+            assert httpx.post(address, json={}).status_code == 401
+    node.stop()
+    public = Node(tmp_path / "data", settings={"MUNIMENT_PUBLIC_URL": "https://x.example/authz"})
+    public.start()
+    told = httpx.get(f"{public.url}{well_known}/authz").json()
+    missing = httpx.get(public.url + well_known)
+    public.stop()
+
+    assert told["policy_decision_point"] == "https://x.example/authz"
+    assert told["search_action_endpoint"] == "https://x.example/authz/access/v1/search/action"
+    assert missing.status_code == 404
+
+
 def test_sigterm_drains_within_ten_seconds(node: Node) -> None:
     """The process ends cleanly, with exit code 0, and what it acknowledged is there."""
     with node.owner() as owner:

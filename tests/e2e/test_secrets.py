@@ -31,6 +31,8 @@ PEOPLE = {
     "unknown e-mail": "canary.nobody@example.com",
     "first name": "Canaryfirst",
     "last name": "Canarylast",
+    "alias": "canary-eve-4711",
+    "alias in the query": "spiffe://canary.example/eve",
 }
 
 
@@ -85,6 +87,11 @@ class Planter:
         rotated = self.ask(eve, "POST", rotate, {"grace": "PT1H"}).body
         self.secrets["token"] = issued["fullToken"].encode()
         self.secrets["rotated token"] = rotated["fullToken"].encode()
+        named = f"{API}/main/principals/{user}/aliases"
+        queried = f"{named}/identity?alias={PEOPLE['alias in the query']}"
+        assert self.ask(owner, "PUT", f"{named}/user/{PEOPLE['alias']}").ok
+        assert self.ask(owner, "PUT", queried).ok
+        assert self.ask(owner, "GET", named).ok
         self._sign_in(PEOPLE["e-mail"], PASSWORDS["password"])
         change = {"password": PASSWORDS["next password"]}
         assert self.ask(owner, "PATCH", f"{API}/users/{user}/password", change).ok
@@ -123,6 +130,9 @@ class Planter:
         self.ask(owner, "POST", f"{API}/users", {"email": 5, "password": {"is": wrong}})
         own = {"oldPassword": wrong, "newPassword": wrong}
         self.ask(basic(email, PASSWORDS["next password"]), "PUT", f"{API}/me/password", own)
+        taken = f"{API}/main/principals/{{}}/aliases/identity?alias={PEOPLE['alias in the query']}"
+        self.ask(owner, "PUT", taken.format("nobody"))
+        self.ask(owner, "DELETE", taken.format("nobody"))
         self.ask("", "GET", f"{API}/me?token={token}")
         self.ask("", "GET", f"{API}/{token}/groups/search")
         misplaced = self.ask(bearer(token), "POST", f"{API}/main/groups", {"name": token})

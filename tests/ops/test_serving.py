@@ -417,6 +417,37 @@ def test_the_process_says_where_it_listens_and_drains(number: signal.Signals) ->
         assert time.monotonic() - started < 10
 
 
+def test_the_address_is_told_before_anything_is_answered() -> None:
+    """Authzen 8: what is answered may name it, and a free port is known only when it is taken."""
+    told: list[tuple[str, str, bool]] = []
+
+    def note(when: str, url: str) -> None:
+        told.append((when, url, server.started))
+
+    def stop(url: str) -> None:
+        note("listening", url)
+        server.should_exit = True
+
+    server = Server(
+        _application,
+        host="127.0.0.1",
+        port=0,
+        on_bound=lambda url: note("bound", url),
+        on_listening=stop,
+        on_draining=lambda: None,
+        new_id=str,
+        limits=Limits(unready_seconds=0),
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+
+    (_, url, _), _ = told
+    assert [("bound", url, False), ("listening", url, True)] == told
+    assert url.startswith("http://127.0.0.1:")
+    assert not url.endswith(":0")
+
+
 def test_a_port_that_is_taken_is_said_at_once() -> None:
     """An address that cannot be bound is an error of the operating system's, not a silent exit."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

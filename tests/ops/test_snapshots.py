@@ -35,9 +35,9 @@ def grown(seed: int = 1, commands: int = COMMANDS) -> Histories:
     return history
 
 
-def grown_with_members() -> Histories:
-    """The first history at whose end somebody is a member of a group."""
-    return next(history for history in map(grown, count(1)) if history.state.memberships)
+def grown_with(table: str) -> Histories:
+    """The first history at whose end there is something in a table of the state."""
+    return next(history for history in map(grown, count(1)) if getattr(history.state, table))
 
 
 def log_of(records: Iterable[Record], log_id: str = LOG_ID) -> MemoryLog:
@@ -144,7 +144,7 @@ def test_an_inner_map_that_forgets_a_row_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
     """The comparison would notice one membership less, on either side (positive control)."""
-    history = grown_with_members()
+    history = grown_with("memberships")
     save(tmp_path / "snapshot", history)
     whole: Callable[..., list[object]] = getattr(unpacked_state.MembershipRows, index)
 
@@ -161,7 +161,7 @@ def test_an_inner_map_that_forgets_a_row_is_noticed(
 
 def test_principal_and_group_share_a_loaded_membership(tmp_path: Path) -> None:
     """What two indexes hold is in memory once, whichever is asked first."""
-    history = grown_with_members()
+    history = grown_with("memberships")
     save(tmp_path / "snapshot", history)
     loaded = snapshots.load(tmp_path / "snapshot", log_of(history.records))
     assert loaded is not None
@@ -174,7 +174,7 @@ def test_principal_and_group_share_a_loaded_membership(tmp_path: Path) -> None:
 
 def test_digest_of_a_snapshot_that_lost_a_binding_differs(tmp_path: Path) -> None:
     """The comparison of digests would notice one binding less (positive control)."""
-    history = grown()
+    history = grown_with("bindings")
     save(tmp_path / "snapshot", history)
     loaded = snapshots.load(tmp_path / "snapshot", log_of(history.records))
     assert loaded is not None
@@ -183,6 +183,18 @@ def test_digest_of_a_snapshot_that_lost_a_binding_differs(tmp_path: Path) -> Non
     lost = msgspec.structs.replace(loaded, bindings=loaded.bindings.delete(min(loaded.bindings)))
 
     assert digest(history.state) != digest(lost)
+
+
+def test_aliases_of_a_loaded_state_are_found_both_ways(tmp_path: Path) -> None:
+    """By what an application asks, and by whose they are (authzen 3)."""
+    history = grown_with("aliases")
+    save(tmp_path / "snapshot", history)
+
+    loaded = snapshots.load(tmp_path / "snapshot", log_of(history.records))
+
+    assert loaded is not None
+    assert history.state.aliases == loaded.aliases
+    assert history.state.aliases_of == loaded.aliases_of
 
 
 def test_every_member_of_the_state_is_stored_or_built() -> None:

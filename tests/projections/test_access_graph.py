@@ -29,6 +29,7 @@ from tests.domain.world import (
     DAN,
     OPERATOR,
     WORLD,
+    alias_index,
     bound,
     group,
     member,
@@ -99,7 +100,7 @@ def tally(kind: type[Open], seeds: Iterable[int]) -> Tally:
     for seed in seeds:
         world, asker = Histories(seed), Asker(seed)
         world.run(150)
-        graph = kind(world.state, email_index)
+        graph = kind(world.state, email_index, alias_index)
         for _ in range(100):
             before = len(world.records)
             world.run(1)
@@ -175,7 +176,7 @@ def test_the_past_is_answered_as_the_oracle() -> None:
         for _ in range(8):
             world.run(40)
             pasts.append((world.state, world.inputs.now().timestamp()))
-        graph = Open(world.state, email_index)
+        graph = Open(world.state, email_index, alias_index)
         for state, then in pasts:
             check, model = graph.check_in(state), model_of(state)
             for _ in range(50):
@@ -196,7 +197,7 @@ TEAM = GroupId("grp_team")
 
 def test_unknown_names_are_not_kept() -> None:
     """Asking for what does not exist leaves nothing behind, however often (performance 2)."""
-    graph = Open(WORLD.state, email_index)
+    graph = Open(WORLD.state, email_index, alias_index)
     ask(graph, MAIN, ADA, ("FLOW", "VIEW", "", ""), NOW)
     before = graph.sizes()
 
@@ -216,7 +217,7 @@ def test_unknown_names_are_not_kept() -> None:
 def test_namespaces_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What bindings name is kept; beyond the limit it begins anew, and answers stay right."""
     monkeypatch.setattr(access_graph, "_NAMESPACES_KEPT_MAX", 10)
-    graph = Open(WORLD.state, email_index)
+    graph = Open(WORLD.state, email_index, alias_index)
     state = WORLD.state
     for number in range(30):
         new = facts(state, (bound(BOT, OPERATOR, Scope(namespace=f"n{number}"), id_=f"b{number}"),))
@@ -249,7 +250,7 @@ def moments_without_rights(monkeypatch: pytest.MonkeyPatch) -> int:
     desk = Desk(log, state=state)
     with desk.open():
         outcome(desk.give(new_group(1)))
-    graph = Open(state, email_index)
+    graph = Open(state, email_index, alias_index)
     denied = 0
     for publication in desk.published:
         graph.publish(publication.state, publication.facts)

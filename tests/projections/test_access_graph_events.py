@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from domain import principals, roles, service_accounts, tenants, users
+from domain.aliases import AliasRemoved
 from domain.groups import GroupDeleted
 from domain.ids import (
     MAIN,
@@ -27,6 +28,8 @@ from tests.domain.world import (
     BEGINNING,
     BETA,
     account,
+    alias,
+    alias_index,
     bound,
     group,
     managed,
@@ -71,6 +74,12 @@ STEPS: tuple[Event, ...] = (
     bound(SPARE_CI, WRITER, id_="bnd_5"),
     member(TEAM, USER),
     member(TEAM, CI),
+    alias(CI, "identity", "ci"),
+    alias(CI, "service_account", "twin"),
+    alias(USER, "user", "u"),
+    alias(USER, "user", f"{GONE}@example.com"),
+    alias(USER, "identity", "ci", tenant=BETA),
+    alias(GONE, "identity", "gone"),
     bound(TEAM, WRITER, RECORD, id_="bnd_6"),
     bound(USER, WRITER, Scope(namespace="prod.billing"), id_="bnd_10", expires_at=PAST),
     bound(CI, managed(MAIN, "Viewer"), id_="bnd_7"),
@@ -92,6 +101,7 @@ STEPS: tuple[Event, ...] = (
     users.UserDisabled(id=USER),
     users.UserEnabled(id=USER),
     users.UserDeleted(id=GONE),
+    AliasRemoved(tenant=MAIN, principal=USER, type="user", index=alias_index(MAIN, "user", "u")),
     TenantAccessEnded(tenant=MAIN, principal=CI),
     BindingDeleted(tenant=MAIN, id=BindingId("bnd_2")),
     GroupDeleted(tenant=MAIN, id=IDLE),
@@ -116,9 +126,10 @@ QUESTIONS: tuple[Question, ...] = (
 )
 NAMES_ASKED = (
     ("service_account", ("ci", "spare", "twin", "other", CI, TWIN, "nobody")),
-    ("user", (f"{USER}@example.com", f"{GONE}@example.com", USER, "usr_u", "@")),
+    ("user", (f"{USER}@example.com", f"{GONE}@example.com", USER, "usr_u", "@", "u", "ci")),
     ("group", ("Team", "team", "Idle", TEAM, IDLE, "Crew")),
-    ("identity", ("ci", CI)),
+    ("identity", ("ci", CI, "CI", "gone", "twin")),
+    ("employee", ("ci",)),
 )
 DROPPING = (
     principals.BindingCreated,
@@ -150,7 +161,14 @@ def named(state: State, tenant: TenantId, type_: str, text: str) -> str | None:
     table = tables.get(type_, {})
     if text in table:
         return text
-    found = [id_ for id_, name in table.items() if name == text]
+    asked = (tenant, type_, alias_index(tenant, type_, text))
+    carriers: list[str] = [
+        one.principal
+        for held in state.aliases_of.values()
+        for one in held.values()
+        if one.key == asked
+    ]
+    found = carriers or [id_ for id_, name in table.items() if name == text]
     if type_ != "group":
         found = [id_ for id_ in found if has_access(state, UserId(id_), tenant)]
     return found[0] if len(found) == 1 else None
@@ -186,7 +204,7 @@ def faults(graph: Open) -> list[str]:
 def faults_step_by_step(kind: type[Open]) -> list[str]:
     """Publish one event after another; answer what is wrong after any of them."""
     state = evolve(State(), facts(State(), BEGINNING))
-    graph = kind(state, email_index)
+    graph = kind(state, email_index, alias_index)
     found = faults(graph)
     for event in STEPS:
         new = facts(state, (event,))
@@ -217,13 +235,13 @@ def test_a_graph_of_a_state_answers_as_one_that_followed() -> None:
     """Started late or there from the beginning: the same answers (reliability B6)."""
     state = evolve(State(), facts(State(), (*BEGINNING, *STEPS)))
 
-    assert [] == faults(Open(state, email_index))
+    assert [] == faults(Open(state, email_index, alias_index))
 
 
 def test_a_binding_that_came_and_went_in_one_publication_is_never_seen() -> None:
     """Several commands may be published at once; each event is judged by what was before."""
     state = evolve(State(), facts(State(), (*BEGINNING, *STEPS[:10])))
-    graph = Open(state, email_index)
+    graph = Open(state, email_index, alias_index)
     assert [] == faults(graph)
     both = (
         bound(CI, WRITER, RECORD, id_="bnd_brief"),

@@ -167,7 +167,7 @@ def test_an_event_about_what_is_gone_is_told_by_its_id(event: Event, resource: s
 
 def test_kinds_follow_the_words_of_the_topics() -> None:
     """Created, granted, added is CREATE; deleted, revoked, removed is DELETE; else UPDATE (6.8)."""
-    made = {"log.opened.v1", "token.issued.v1"}
+    made = {"log.opened.v1", "token.issued.v1", "alias.set.v1"}
 
     for topic, about in audit_topics.TOPICS.items():
         verb = topic.split(".")[1]
@@ -235,8 +235,12 @@ def personal_or_secret(records: list[Record], engine: Engine) -> list[bytes]:
                 else []
             )
         hidden += [
-            event[member].encode() for member in ("digest", "email_index") if member in event
+            event[member].encode()
+            for member in ("digest", "email_index", "index")
+            if member in event
         ]
+        if isinstance(event.get("text"), dict):
+            hidden += [event["text"][part].encode() for part in ("text", "commit")]
     assert hidden
     return [value for value in hidden if value in shown]
 

@@ -153,7 +153,7 @@ def test_totals_equal_the_fold_at_the_end(engine: Engine) -> None:
 
 def test_histories_have_events_of_every_kind() -> None:
     """What the properties above are judged on leaves no event out."""
-    histories = Histories(1)
+    histories = Histories(3)
     histories.run(4000)
 
     seen = {type(decode(record).envelope.event) for record in histories.records}
