@@ -223,7 +223,7 @@ class _Desk:
     def answers(self, items: Iterable[Item]) -> list[DecisionForm]:
         """Judge a slice; raises where the caller may be here no more."""
         self._call.require_still()
-        moment, asker = self._lasting.moment(), self._call.asker
+        moment, asker = self._lasting.moment(), self._call.asker.remembering()
         return [self._answer(item, asker, moment) for item in items]
 
     def _answer(self, item: Item, asker: Asker, moment: Moment) -> DecisionForm:

@@ -17,6 +17,7 @@ from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.tenants import EndTenantAccess, GrantTenantAccess
 from tests.api.checking import PROD, Desk, Json, question
+from tests.api.test_aliases import SPIFFE, place
 from tests.fixed_inputs import START
 from tests.service import Headers, Served, bearer, problem
 
@@ -133,8 +134,9 @@ def test_only_what_is_in_force_is_told(desk: Desk) -> None:
 
 
 def test_subjects_are_resolved_as_in_checks(desk: Desk) -> None:
-    """By id or name, a user by e-mail, a group by id or name (authzen 3)."""
+    """By id, alias or name, a user by e-mail, a group by id or name (authzen 3)."""
     http = desk.http
+    http.put(place(desk.bot, "identity", SPIFFE))
     user, group = http.user("ada@example.com"), http.group("Bots")
     http.allow(user, {"APP": ["VIEW"]})
     bind(http, group, http.role({"KVSTORE": ["VIEW"]}))
@@ -142,6 +144,7 @@ def test_subjects_are_resolved_as_in_checks(desk: Desk) -> None:
     for type_, id_, permissions in (
         ("service_account", desk.bot, {"FLOW": ["UPDATE"]}),
         ("service_account", "ci-bot", {"FLOW": ["UPDATE"]}),
+        ("identity", SPIFFE, {"FLOW": ["UPDATE"]}),
         ("user", user, {"APP": ["VIEW"]}),
         ("user", "ada%40example.com", {"APP": ["VIEW"]}),
         ("group", group, {"KVSTORE": ["VIEW"]}),
