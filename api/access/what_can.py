@@ -58,9 +58,14 @@ class HoldingForm(Struct, frozen=True, kw_only=True):
 
 
 class HoldingsForm(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A page of what is held, in the order of places; `code` tells why there is nothing at all."""
+    """A page of what is held, in the order of places; `code` tells why there is nothing at all.
+
+    `instance_owner` tells of the privilege, which is no right at any place: it opens the routes
+    of administration, in every tenant.
+    """
 
     items: tuple[HoldingForm, ...]
+    instance_owner: bool
     code: Code | UnsetType = UNSET
     next_cursor: str | UnsetType = UNSET
 
@@ -91,7 +96,8 @@ async def what_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respon
         judge.require_may_ask(call.asker, "EXPLAIN", home, None, None, moment.asked)
     if subject is None or not _is_known(at, home, subject, call.caller.principal):
         code = explaining.explain_unresolved(at.state, home, type_, text).code
-        return call.answer(HoldingsForm(items=(), code=code), position=at.state.position)
+        nothing = HoldingsForm(items=(), instance_owner=False, code=code)
+        return call.answer(nothing, position=at.state.position)
     return await _answer(call, at, home, subject, UNSET)
 
 
@@ -140,7 +146,13 @@ async def _answer(
 
     items, last, code = await asyncio.to_thread(page)
     cursor, link = next_page(call, at, last)
-    form = HoldingsForm(items=items, code=code, next_cursor=cursor)
+    left = narrowing is UNSET or narrowing.instance_owner
+    form = HoldingsForm(
+        items=items,
+        instance_owner=left and subject in at.state.owners,
+        code=code,
+        next_cursor=cursor,
+    )
     return call.answer(form, position=at.state.position, link=link)
 
 

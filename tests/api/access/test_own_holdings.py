@@ -50,6 +50,11 @@ def ask(http: Served, by: Headers, query: str = "") -> Json:
     return told(http.get(f"main/access/me{query}", by=by))
 
 
+def nothing_by(code: str) -> Json:
+    """Answer what is said where nothing is held."""
+    return {"items": [], "instanceOwner": False, "code": code}
+
+
 def wrong(desk: Desk, narrowing: Narrowing | UnsetType) -> int:
     """Count the questions to which the list and a check with the token answer differently."""
     http = desk.http
@@ -116,7 +121,7 @@ def test_a_token_that_leaves_nothing_says_so(desk: Desk) -> None:
     http = desk.http
     nothing = Narrowing(permissions=from_lists({"SECRET": ["VIEW"]}))
 
-    assert {"items": [], "code": "token.not_usable"} == ask(http, http.bearer(desk.bot, nothing))
+    assert nothing_by("token.not_usable") == ask(http, http.bearer(desk.bot, nothing))
     idle = http.account("idle")
     assert "binding.none_in_scope" == ask(http, http.bearer(idle, nothing))["code"]
     assert "binding.none_in_scope" == ask(http, http.bearer(idle))["code"]
@@ -133,7 +138,21 @@ def test_a_user_is_answered_by_its_password_too(desk: Desk) -> None:
 
 def test_an_owner_without_access_holds_nothing_there(desk: Desk) -> None:
     """The privilege opens the tenant and gives no right in it (kestra-iam 5.5)."""
-    assert {"items": [], "code": "tenant.no_access"} == ask(desk.http, desk.http.root)
+    found = nothing_by("tenant.no_access") | {"instanceOwner": True}
+
+    assert found == ask(desk.http, desk.http.root)
+
+
+def test_the_privilege_is_told_as_far_as_the_token_leaves_it(desk: Desk) -> None:
+    """A narrowed token has it only where it says so (kestra-iam 8)."""
+    owner = desk.http.user("owner@example.com", owner=True)
+
+    found = [
+        ask(desk.http, desk.http.bearer(owner, narrowing))["instanceOwner"]
+        for narrowing in (UNSET, Narrowing(), Narrowing(instance_owner=True))
+    ]
+
+    assert [True, False, True] == found
 
 
 def test_a_token_for_another_tenant_does_not_see_this_one(desk: Desk) -> None:
@@ -150,4 +169,4 @@ def test_ones_own_past_is_told(desk: Desk) -> None:
 
     found = ask(desk.http, desk.by_bot, f"?position={seen}")
 
-    assert {"items": [], "code": "binding.none_in_scope"} == found
+    assert nothing_by("binding.none_in_scope") == found
