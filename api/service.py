@@ -25,6 +25,7 @@ from domain.token_text import TokenKind
 if TYPE_CHECKING:
     from api.people import People
     from projections.access_graph import AccessGraph
+    from projections.trail import Records
     from projections.views import Views
 
 WAITERS_MAX: Final = 1_000
@@ -185,6 +186,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     sessions: Sessions
     failures: Failures
     past: Past
+    records: Records
     views: Views
     views_reached: ViewsReached
     health: Callable[[], Health]
@@ -203,6 +205,7 @@ class Service:
         self.sessions = parts.sessions
         self.failures = parts.failures
         self.past = parts.past
+        self.records = parts.records
         self.views = parts.views
         self.health = parts.health
         self.settings = parts.settings

@@ -41,6 +41,7 @@ from ops.writer import POLL_SECONDS, Publication, Writer, settle
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
+from projections.trail import Records
 from projections.views import Views
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Installation:
                 sessions=self._sessions,
                 failures=self._failures,
                 past=self._history,
+                records=Records(stores.log.reader()),
                 views=Views(stores.views),
                 views_reached=self._runner.wait_for,
                 health=self._health,

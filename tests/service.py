@@ -61,6 +61,7 @@ from ops.writer import Publication, Writer, settle
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
+from projections.trail import Records
 from projections.views import Views, open_sqlite
 from tests.fixed_inputs import FixedInputs
 from tests.memory_log import MemoryLog
@@ -184,6 +185,7 @@ class Served:
             sessions=self.sessions,
             failures=self.failures,
             past=self._history,
+            records=Records(self.log),
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
             health=lambda: self.health,
