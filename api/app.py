@@ -94,10 +94,10 @@ def create_app(
 
 def _contract() -> list[Any]:
     nouns = (
+        aliases,
         check_bulk,
         what_can,
         who_can,
-        aliases,
         auditlogs,
         bindings,
         groups,

@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -30,6 +30,7 @@ from domain import names
 from domain.events import decode
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
+from ops.collection import Freezer, collection_off
 from ops.event_log import PostgresLog
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
@@ -43,16 +44,13 @@ from projections.runner import ViewRunner
 from projections.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from litestar.types import ASGIApp
 
     from domain.events import LogReader
     from ops.inputs import Inputs
     from ops.settings import Settings
-
-# A root of the past is kept about as often; what has been added by then is left to no collection.
-FREEZE_FACTS: Final = 1_000
 
 # A replay of so many events is not felt at a start.
 SNAPSHOT_POSITIONS: Final = 10_000
@@ -62,25 +60,6 @@ LAST_WORDS_SECONDS: Final = 0.5
 BROKEN_STORE_STATUS: Final = 10
 
 _log = logging.getLogger("muniment")
-
-
-@contextmanager
-def collection_off() -> Iterator[None]:
-    """Let what is made here stay: garbage is collected before, and no collection walks through it.
-
-    Within another one it does nothing.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        # A start leaves no cycles behind, so there is nothing to collect: only to leave alone.
-        gc.freeze()
-        gc.enable()
 
 
 def replay(log: LogReader, state: State, on_progress: Callable[[int], None]) -> State:
@@ -106,7 +85,7 @@ class Installation:
         self._stores = stores
         self._inputs = inputs
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._facts_since_freeze = 0
+        self._published = Freezer()
         self._draining = False
         self._process_label = inputs.id()[:REQUEST_LABEL_CHARACTERS]
         self._requests = itertools.count(1)
@@ -135,6 +114,7 @@ class Installation:
             state_at=self._history.at,
             retry_on=(StoreUnreachableError, StoreSlowError, psycopg.OperationalError),
             on_halt=lambda reason: _log.critical("the views halted: %s", reason),
+            on_applied=Freezer(collects=True).note,
         )
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
@@ -250,10 +230,7 @@ class Installation:
         self.service.publish(publication.state, publication.facts)
         self._runner.notify(publication.state.position)
         settle(publication)
-        self._facts_since_freeze += len(publication.facts)
-        if self._facts_since_freeze >= FREEZE_FACTS:
-            self._facts_since_freeze = 0
-            gc.freeze()
+        self._published.note(len(publication.facts))
 
     def _halt(self, reason: str) -> None:
         """Leave when the disk failed: a sync after a failed one may report what is not so."""

@@ -74,10 +74,12 @@ class ViewRunner:
         state_at: Callable[[int], State] | None = None,
         retry_on: tuple[type[Exception], ...] = (),
         on_halt: Callable[[str], None] | None = None,
+        on_applied: Callable[[int], None] | None = None,
     ) -> None:
         """Take a fold to begin with: `state`, or where the rows are behind it, `state_at`'s.
 
-        Without either the whole log is folded again.
+        Without either the whole log is folded again. `on_applied` is told in the views' thread
+        how many events were taken in.
 
         After an exception of `retry_on`, as after a lost connection to the views, the same is
         tried again; after any other the views halt, and `on_halt` is told why in their thread.
@@ -92,6 +94,7 @@ class ViewRunner:
             *retry_on,
         )
         self._on_halt = on_halt
+        self._on_applied = on_applied
         self._bell = threading.Condition()
         self._told = 0
         self._stopping = False
@@ -187,6 +190,8 @@ class ViewRunner:
                 views.move(connection, state.position, _hash(records[-1]))
         self._state = state
         self._reached(max(place.position, state.position))
+        if self._on_applied is not None:
+            self._on_applied(len(facts))
         return True
 
     def _verify(self) -> None:

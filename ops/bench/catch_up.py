@@ -14,7 +14,7 @@ from domain.state import State, evolve
 from ops.bench import data
 from ops.bench.check import Lane, Ours, ask, wrong_answers
 from ops.bench.report import Options, Report, absolute, at_least, at_most
-from ops.wiring import collection_off
+from ops.collection import collection_off
 from projections.access_graph import AccessGraph
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from domain.state import State, evolve
 from ops.bench import data
 from ops.bench.check import Lane, Ours, ask, measure, wrong_answers
 from ops.bench.report import Options, Report, absolute, at_most, compared
-from ops.wiring import collection_off
+from ops.collection import collection_off
 from projections.access_graph import AccessGraph
 
 TIMES: Final = 100

@@ -15,7 +15,7 @@ from domain.state import State, evolve
 from ops.bench import data
 from ops.bench.check import Lane, Ours, ask, wrong_answers
 from ops.bench.report import Options, Report, absolute, at_most, compared
-from ops.wiring import FREEZE_FACTS, collection_off
+from ops.collection import FREEZE_FACTS, collection_off
 from projections.access_graph import AccessGraph
 
 if TYPE_CHECKING:

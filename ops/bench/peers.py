@@ -33,7 +33,7 @@ from domain.state import State, evolve
 from ops.bench import data
 from ops.bench.check import Lane, Ours, ask, measure, wrong_answers
 from ops.bench.report import Figure, Options, Report, absolute, at_least, compared
-from ops.wiring import collection_off
+from ops.collection import collection_off
 from projections.access_graph import AccessGraph
 
 if TYPE_CHECKING:

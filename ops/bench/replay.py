@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from domain.events import decode
 from ops.bench import data, stores
 from ops.bench.report import Figure, Options, Report, absolute, at_most, compared
-from ops.wiring import collection_off
+from ops.collection import collection_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

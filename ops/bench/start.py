@@ -13,7 +13,7 @@ from ops import snapshots
 from ops.bench import data, stores
 from ops.bench.report import Options, Report, absolute, at_most
 from ops.bench.starting import Started
-from ops.wiring import collection_off
+from ops.collection import collection_off
 
 if TYPE_CHECKING:
     from pathlib import Path

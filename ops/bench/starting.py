@@ -16,8 +16,9 @@ from msgspec import Struct
 from domain.ids import TenantId
 from domain.state import State, digest
 from ops import snapshots
+from ops.collection import collection_off
 from ops.event_log import SQLiteLog
-from ops.wiring import collection_off, replay
+from ops.wiring import replay
 from projections.access_graph import AccessGraph
 
 

@@ -82,10 +82,10 @@ BODIES: Final[dict[str, Any]] = {
 }
 QUERIES: Final = {
     "changeGroupMembership": "?membership=OWNER",
-    "listHoldings": "?type=service_account&id=shared",
-    "listWhoCan": "?resourceType=FLOW&action=VIEW",
     "setAliasByQuery": "?alias=$alias",
     "removeAliasByQuery": "?alias=$alias",
+    "listHoldings": "?type=service_account&id=shared",
+    "listWhoCan": "?resourceType=FLOW&action=VIEW",
 }
 
 ADMIN: Final = {"*": ["*"]}

@@ -451,3 +451,14 @@ def test_views_follow_the_log_without_being_told(sqlite_engine: Engine) -> None:
     assert asyncio.run(runner.wait_for(len(histories.records), BOUND_SECONDS))
 
     runner.stop()
+
+
+def test_applied_events_are_told_as_they_are_taken_in(engine: Engine) -> None:
+    """However far behind the views begin, they say how far each batch went."""
+    told: list[int] = []
+    log = log_of(history(11))
+
+    position = ViewRunner(log, engine, on_applied=told.append).catch_up()
+
+    assert position == sum(told) == log.head()
+    assert all(told)

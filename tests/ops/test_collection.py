@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.wiring import collection_off
+from ops.collection import FREEZE_FACTS, Freezer, collection_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,3 +53,38 @@ def test_collection_is_on_again_after_a_start_that_failed() -> None:
         raise ValueError("unreadable")
 
     assert gc.isenabled()
+
+
+def test_what_was_folded_is_frozen_once_it_is_much() -> None:
+    """Performance 3: every thousand events, so that no full collection meets what stays."""
+    gc.unfreeze()
+    freezer = Freezer()
+
+    freezer.note(FREEZE_FACTS - 1)
+    before = gc.get_freeze_count()
+    made = [[number] for number in range(1_000)]
+    freezer.note(1)
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    freezer.note(FREEZE_FACTS - 1)
+
+    assert 0 == before
+    assert frozen >= len(made)
+    assert 0 == gc.get_freeze_count()
+
+
+def test_a_thread_that_answers_nobody_keeps_no_garbage() -> None:
+    """What was garbage before is collected, not kept for ever."""
+
+    class Cycle:
+        """Held by itself alone."""
+
+        def __init__(self) -> None:
+            self.own = self
+
+    gc.collect()
+    gone = weakref.ref(Cycle())
+
+    Freezer(collects=True).note(FREEZE_FACTS)
+
+    assert gone() is None
