@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from api.judging import Asked, Moment, Sight
     from domain.events import Event
     from domain.explaining import Explanation, Held
-    from domain.ids import GroupId, RoleId
+    from domain.ids import GroupId, RoleId, SubjectId, TenantId
     from domain.scopes import Scope
     from domain.state import State
 
@@ -135,12 +135,12 @@ def explain(
 
     Reads nothing but the moment's state, so it may run in any thread.
     """
-    state = moment.state
-    if asked.subject is None:
+    state, subject = moment.state, asked.subject
+    if subject is None or not (sight.strangers or is_known(state, asked.tenant, subject)):
         found = explaining.explain_unresolved(state, asked.tenant, *typed)
     else:
         found = explaining.explain(
-            state, asked.subject, asked.question, moment.now, token_usable=token_usable
+            state, subject, asked.question, moment.now, token_usable=token_usable
         )
     told = Told(state, sight)
     at, position = datetime.fromtimestamp(moment.now, UTC), state.position
@@ -261,6 +261,11 @@ class Told:
                 return StepForm(kind="binding", role=role, scope=place(event.scope))
             case _:
                 raise TypeError(event)
+
+
+def is_known(state: State, tenant: TenantId, subject: SubjectId) -> bool:
+    """Tell whether a tenant knows the subject: of those of others it is told nothing."""
+    return subject in state.groups or tenant in state.access.get(subject, ())
 
 
 def place(scope: Scope) -> PlaceForm:

@@ -116,9 +116,13 @@ class Asked(NamedTuple):
 
 
 class Sight(Struct, frozen=True, kw_only=True):
-    """Of which objects of a tenant one may be told; of what is one's `own`, one always is."""
+    """Of which objects of a tenant one may be told; of what is one's `own`, one always is.
+
+    `strangers` are principals that have no access to the tenant: it is not to know of them.
+    """
 
     own: bool
+    strangers: bool
     bindings: bool
     roles: bool
     groups: bool
@@ -243,8 +247,10 @@ class Judge:
                 for action in ("VIEW", "LIST")
             )
 
+        own = subject == asker.principal
         return Sight(
-            own=subject == asker.principal,
+            own=own,
+            strangers=own or self._is_owner(asker, tenant),
             bindings=sees("BINDING"),
             roles=sees("ROLE"),
             groups=sees("GROUP"),
@@ -286,17 +292,20 @@ class Judge:
         now: float,
     ) -> bool:
         """Tell whether the asker has an administrative right at a place now."""
-        graph = self._service.graph
-        state = graph.state
-        narrowing = asker.narrowing
+        graph, narrowing = self._service.graph, asker.narrowing
         if narrowing is not UNSET:
             namespaces = () if namespace is None else ancestors(namespace)
             if not access.narrowing_allows(narrowing, tenant, pair, namespaces, resource):
                 return False
+        return self._is_owner(asker, tenant) or graph.check(
+            tenant, asker.principal, *pair, namespace, resource, now
+        )
+
+    def _is_owner(self, asker: Asker, tenant: TenantId) -> bool:
+        """Tell whether the asker is an instance owner, by a credential that leaves it that."""
+        state, narrowing = self._service.graph.state, asker.narrowing
         privileged = narrowing is UNSET or narrowing.instance_owner
-        if privileged and asker.principal in state.owners and access.is_open(state, tenant):
-            return True
-        return graph.check(tenant, asker.principal, *pair, namespace, resource, now)
+        return privileged and asker.principal in state.owners and access.is_open(state, tenant)
 
 
 def _narrowed_by(asker: Asker, context: Circumstances) -> tuple[TokenId, str]:

@@ -15,11 +15,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api.access.walks import Walk, next_page, walk, word
 from api.call import ACCESS, Call
-from api.explanations import Named, PlaceForm, ResourcePlace, Through, Told
+from api.explanations import Named, PlaceForm, ResourcePlace, Through, Told, is_known
 from api.judging import Judge
 from domain import explaining
 from domain.explaining import Code
-from domain.ids import PrincipalId, SubjectId, TenantId
+from domain.ids import SubjectId, TenantId
 from projections.held_rights import Holding, Place, Source, holdings
 
 if TYPE_CHECKING:
@@ -91,10 +91,11 @@ async def what_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respon
     judge, home = Judge(call.service), TenantId(tenant)
     moment = judge.lasting(at.state, at.now).moment()
     subject = moment.resolve(home, type_, text)
-    if subject != call.caller.principal:
+    is_own = subject == call.caller.principal
+    if not is_own:
         judge.require_may_ask(call.asker, "CHECK", home, None, None, moment.asked)
         judge.require_may_ask(call.asker, "EXPLAIN", home, None, None, moment.asked)
-    if subject is None or not _is_known(at, home, subject, call.caller.principal):
+    if subject is None or not (is_own or is_known(at.state, home, subject)):
         code = explaining.explain_unresolved(at.state, home, type_, text).code
         nothing = HoldingsForm(items=(), instance_owner=False, code=code)
         return call.answer(nothing, position=at.state.position)
@@ -116,15 +117,6 @@ async def me(tenant: FromPath[str], call: NamedDependency[Call]) -> Response[Hol
     at = await walk(call)
     narrowing = call.asker.narrowing
     return await _answer(call, at, TenantId(tenant), call.caller.principal, narrowing)
-
-
-def _is_known(at: Walk, tenant: TenantId, subject: SubjectId, caller: PrincipalId) -> bool:
-    """Tell whether the tenant knows the subject; of those of other tenants it is told nothing."""
-    return (
-        subject == caller
-        or subject in at.state.groups
-        or tenant in at.state.access.get(subject, ())
-    )
 
 
 async def _answer(

@@ -326,11 +326,27 @@ def test_an_explanation_that_shows_all_to_all_is_caught(
     group_with_role(desk, desk.bot)
     body = question(desk.bot, "DELETE", "dev", resource=("SECRET", "*"))
     blind = asker(desk, {"ACCESS": ["CHECK", "EXPLAIN"]})
-    everything = Sight(own=True, bindings=True, roles=True, groups=True)
+    everything = Sight(own=True, strangers=True, bindings=True, roles=True, groups=True)
 
     monkeypatch.setattr(Judge, "sight", lambda *_: everything)
 
     assert names_in(told(desk, body, blind)["context"])
+
+
+def test_a_principal_of_another_tenant_is_unknown_to_this_one(desk: Desk) -> None:
+    """Security 2.3: whoever only asks in this tenant is told of it as of nobody at all."""
+    http = desk.http
+    stranger = http.account("stranger", http.tenant())
+    asks = asker(desk, {"ACCESS": ["CHECK", "EXPLAIN"], "*": ["*"]})
+
+    def said(subject: str, by: Headers) -> list[object]:
+        context = told(desk, question(subject), by)["context"]
+        return [context["code"], context["grants"]]
+
+    assert said("nobody", asks) == said(stranger, asks) == ["subject.unknown", []]
+    assert "tenant.no_access" == said(stranger, http.root)[0]
+    outside = http.bearer(stranger)
+    assert "tenant.no_access" == said(stranger, outside)[0]
 
 
 def test_grants_and_reasons_name_nothing_unseen(desk: Desk) -> None:
