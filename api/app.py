@@ -31,6 +31,7 @@ from api.iam import (
 )
 from api.problems import MalformedError, UnavailableError, UnknownTokenError, answer_error
 from api.query import Query, refuse_token
+from api.trail import events
 from domain import access, commands
 from domain.ids import CommandId
 from domain.permissions import Permission
@@ -100,6 +101,7 @@ def _contract() -> list[Any]:
         who_can,
         auditlogs,
         bindings,
+        events,
         groups,
         me,
         roles,

@@ -18,7 +18,7 @@ from litestar.response import Stream
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
-from api import openapi_access, openapi_checks, schema_rules
+from api import openapi_access, openapi_checks, openapi_trail, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
 from api.decoding import CONTRACT, LINES
 from api.iam.aliases import AliasForm
@@ -34,6 +34,7 @@ from api.paging import Results
 from api.problems import Problem
 from api.schemas import REFERENCE, Schema, Schemas
 from api.sign_in import Credentials
+from api.trail.events import WholeEntry
 
 VERSION: Final = "3.1.0"
 
@@ -69,6 +70,7 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "exportAuditLogs": _EXPORTED,
     "exportAllAuditLogs": _EXPORTED,
     **openapi_access.QUERY,
+    **openapi_trail.QUERY,
 }
 # Bodies that a route reads by itself, and what it refuses besides.
 _READ: Final[Mapping[str, object]] = {
@@ -83,8 +85,9 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
-# What has none, though it is one object: a count, and an alias, which is set or not.
-_UNVERSIONED: Final[frozenset[object]] = frozenset({RevokedForm, AliasForm})
+# What has none, though it is one object: a count, an alias, which is set or not, and an event,
+# beside which more stand as time goes on.
+_UNVERSIONED: Final[frozenset[object]] = frozenset({RevokedForm, AliasForm, WholeEntry})
 
 
 class Operation(Struct, frozen=True):
@@ -273,6 +276,7 @@ _PATH_WORDS: Final = {
     "alias_id": "The id of the alias",
     "user_id": "The id of a user or service account",
     "token_id": "The token's id",
+    "number": "The position of the event",
     "auth": "The id or the type of a way to sign in",
     "code": "The code of an error",
     "detail_id": "The id of the object that the entries are about",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api import openapi_trail
 from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
@@ -67,7 +68,12 @@ _ALL: Final = (
         {"type": "string", "minLength": 1, "maxLength": names.RESOURCE_ID_CHARACTERS_MAX},
         example="spiffe://example.org/ci/bot",
     ),
-    _query("type", "Of this type; `user`, `service_account`, `group`, or that of an alias", _TEXT),
+    _query(
+        "type",
+        "Of this type: `user`, `service_account`, `group`, that of an alias, or of events, such as "
+        "`token.*`, of which several are joined by commas",
+        _TEXT,
+    ),
     _query("id", "Of the object of this id; a subject also by its name or alias", _TEXT),
     _query("namespace", "In this namespace", _TEXT),
     _query("resourceType", "The type of what is acted on", _WORD, example="FLOW"),
@@ -88,6 +94,7 @@ _ALL: Final = (
     _query("details", "Only with these details: `name:value`, joined by commas", _TEXT),
     _query("startDate", "Not before this instant", _INSTANT),
     _query("endDate", "Not after this instant", _INSTANT),
+    *(_query(name, said, rule) for name, (said, rule) in openapi_trail.PARAMETERS.items()),
     _header(
         "If-Match",
         "Only if no event after this position has changed the object; `*`: it exists",

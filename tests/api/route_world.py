@@ -174,7 +174,7 @@ class World:
             token = self._token(owner, enabled="/enable" not in path)
             path = path.replace("{token_id}", token)
         path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
-        path = path.replace("{auth}", "BASIC_AUTH")
+        path = path.replace("{auth}", "BASIC_AUTH").replace("{number}", "4")
         path = path.replace("{type}", "identity").replace("{alias_id}", "$alias")
         path += QUERIES.get(operation.id, "")
         if "$alias" not in path:
