@@ -31,7 +31,7 @@ from api.iam import (
 )
 from api.problems import MalformedError, UnavailableError, UnknownTokenError, answer_error
 from api.query import Query, refuse_token
-from api.trail import events
+from api.trail import events, tail
 from domain import access, commands
 from domain.ids import CommandId
 from domain.permissions import Permission
@@ -106,6 +106,7 @@ def _contract() -> list[Any]:
         me,
         roles,
         service_accounts,
+        tail,
         tenant_access,
         tenants,
         tokens,

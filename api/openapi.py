@@ -295,6 +295,8 @@ def _query(operation: Operation) -> tuple[str, ...]:
 def _headers_read(operation: Operation) -> tuple[str, ...]:
     if operation.gate.open:
         return ()
+    if operation.handler.opt.get("tails"):
+        return openapi_trail.HEADERS
     if operation.reads:
         return ("If-None-Match",) if is_versioned(operation) else ()
     changes = operation.method != "POST" or "{" in operation.path.replace("{tenant}", "")
@@ -375,6 +377,7 @@ def _headers_answered(operation: Operation) -> tuple[str, ...]:
         *(("ETag",) if is_versioned(operation) else ()),
         *(("Link",) if _is_paged(operation) or _is_walked(operation) else ()),
         *(() if operation.reads else (REPLAYED_HEADER,)),
+        *(("X-Accel-Buffering",) if operation.handler.opt.get("tails") else ()),
     )
 
 

@@ -101,6 +101,12 @@ _ALL: Final = (
         {"type": "string", "pattern": r'^("[0-9]{1,18}"|\*)$'},
         example='"1042"',
     ),
+    _header(
+        "Last-Event-ID",
+        "Go on behind this position; it stands above `after`",
+        {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        example="1042",
+    ),
     _header("If-None-Match", "Answer 304 where this is still the version", _TEXT),
     _header(
         "Idempotency-Key",
@@ -128,6 +134,7 @@ HEADERS: Final[dict[str, Schema]] = {
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}},
     REPLAYED_HEADER: {"description": "This had been carried out before", "schema": _TEXT},
     "Set-Cookie": {"description": "The session's cookie, or its end", "schema": _TEXT},
+    "X-Accel-Buffering": {"description": "Proxies are to pass on at once", "schema": _TEXT},
     "WWW-Authenticate": {"description": "The challenge of RFC 6750", "schema": _TEXT},
 }
 

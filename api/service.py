@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from api import credentials
 from api.problems import MalformedError, UnavailableError
+from api.trail.tails import Tails
 from domain import commands
 from domain.events import Actor, Event, Fact
 from domain.ids import CommandId, TenantId, UserId
@@ -213,6 +214,7 @@ class Service:
         self._submit = parts.submit
         self._views_reached = parts.views_reached
         self._waiters: dict[asyncio.Future[None], int] = {}
+        self.tails = Tails()
 
     @property
     def state(self) -> State:
@@ -255,6 +257,7 @@ class Service:
         for waiting, position in self._waiters.items():
             if position <= state.position and not waiting.done():
                 waiting.set_result(None)
+        self.tails.wake()
 
     async def reach(self, position: int, *, stranger: bool = False) -> None:
         """Wait until the position is applied, at most the bound: 503 `position.not_reached`.

@@ -179,6 +179,7 @@ class Installation:
     def drain(self) -> None:
         """Say that the process is not ready any more, while it still answers."""
         self._draining = True
+        self.service.tails.wake()
 
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -84,6 +84,8 @@ QUERIES: Final = {
     "changeGroupMembership": "?membership=OWNER",
     "setAliasByQuery": "?alias=$alias",
     "removeAliasByQuery": "?alias=$alias",
+    "tailEvents": "?seconds=0",
+    "tailAllEvents": "?seconds=0",
     "listHoldings": "?type=service_account&id=shared",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
 }

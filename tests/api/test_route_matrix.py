@@ -47,6 +47,7 @@ GET    owner      200 /api/v1/auditlogs/{id}/diff
 GET    self       200 /api/v1/configs
 GET    open       200 /api/v1/configs/login
 GET    owner      200 /api/v1/events
+GET    owner      200 /api/v1/events/tail
 GET    owner      200 /api/v1/events/{number}
 POST   open       200 /api/v1/login
 POST   open       200 /api/v1/logout
@@ -124,6 +125,7 @@ GET    permission 200 /api/v1/{tenant}/bindings/search
 DELETE permission 204 /api/v1/{tenant}/bindings/{id}
 GET    permission 200 /api/v1/{tenant}/bindings/{id}
 GET    permission 200 /api/v1/{tenant}/events
+GET    permission 200 /api/v1/{tenant}/events/tail
 GET    permission 200 /api/v1/{tenant}/events/{number}
 POST   permission 200 /api/v1/{tenant}/groups
 POST   permission 200 /api/v1/{tenant}/groups/autocomplete
