@@ -272,7 +272,7 @@ class Counting:
 
 def test_records_come_in_the_order_asked_for() -> None:
     """Near ones are read together, far ones apart, and each is the one at its position."""
-    records = history(5, 60)
+    records = history(5, 200)
     log = Counting(records)
     asked = [1, 3, 2, len(records), 50]
 
