@@ -131,9 +131,11 @@ def routes(url: str) -> list[tuple[str, str]]:
 
 
 def _of_one_type(path: str) -> str:
-    """The path with a type of alias, which is no id, and an alias where the path has none."""
-    alias = "?alias=x" if path.endswith("{type}") else ""
-    return path.replace("{type}", "identity") + alias
+    """The path with a type of alias, which is no id, an alias where it has none, and an end."""
+    query = "?alias=x" if path.endswith("{type}") else ""
+    if path.endswith("/tail"):
+        query = "?after=0&seconds=0"
+    return path.replace("{type}", "identity") + query
 
 
 def bodies(verb: str, path: str, ids: dict[str, str], name: str) -> list[Any]:
