@@ -71,7 +71,11 @@ BODIES: Final[dict[str, Any]] = {
     "setUserPrivilege": {"superAdmin": True},
     "setUserRestricted": {"restricted": True},
 }
-QUERIES: Final = {"changeGroupMembership": "?membership=OWNER"}
+QUERIES: Final = {
+    "changeGroupMembership": "?membership=OWNER",
+    "getConsistencyProof": "?from=1",
+    "getInclusionProof": "?index=0",
+}
 
 ADMIN: Final = {"*": ["*"]}
 NARROW: Final = Narrowing(permissions=from_lists({"FLOW": ["VIEW"]}), tenants=(MAIN,))
@@ -160,6 +164,8 @@ class World:
             path = path.replace("{token_id}", token)
         path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
         path = path.replace("{auth}", "BASIC_AUTH")
+        if "{position}" in path:
+            path = path.replace("{position}", self._event()[1:])
         return path + QUERIES.get(operation.id, "")
 
     def _object(self, noun: str) -> str:
