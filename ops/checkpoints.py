@@ -140,7 +140,7 @@ class Checkpoints:
         with self._engine.connect() as connection:
             return _origins(connection)
 
-    def keys(self) -> tuple[SigningKey, ...]:
+    def signing_keys(self) -> tuple[SigningKey, ...]:
         """Answer every key of every origin, in the order of their coming."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(_KEYS).order_by(_KEYS.c.number)).all()
@@ -193,6 +193,7 @@ class Checkpoints:
         """
         try:
             with self._engine.begin() as connection:
+                _take_turn(connection)
                 origins = _origins(connection)
                 if origins and origins[-1].name == name:
                     return
@@ -227,13 +228,7 @@ class Checkpoints:
     def turn(self) -> Iterator[Turn]:
         """Hold every other signer off until this one has signed; kept at the end, or not at all."""
         with self._engine.begin() as connection:
-            present = select(func.max(_ORIGINS.c.number)).scalar_subquery()
-            # The first statement is a write: on SQLite it takes the file, on PostgreSQL the row.
-            connection.execute(
-                update(_ORIGINS)
-                .where(_ORIGINS.c.number == present)
-                .values(turns=_ORIGINS.c.turns + 1)
-            )
+            _take_turn(connection)
             yield Turn(connection)
 
     # Shipping
@@ -287,6 +282,17 @@ class Turn:
             )
         )
         return signed
+
+
+def _take_turn(connection: Connection) -> None:
+    """Hold others off until the transaction ends.
+
+    The first statement is a write: on SQLite it takes the file, on PostgreSQL the row.
+    """
+    present = select(func.max(_ORIGINS.c.number)).scalar_subquery()
+    connection.execute(
+        update(_ORIGINS).where(_ORIGINS.c.number == present).values(turns=_ORIGINS.c.turns + 1)
+    )
 
 
 def _translated(engine: Engine) -> Engine:

@@ -68,7 +68,7 @@ class StoredEvidence:
 
     async def keys(self) -> tuple[SigningKey, ...]:
         """Answer every key of every origin, in the order of their coming."""
-        return await _ask(self._checkpoints.keys)
+        return await _ask(self._checkpoints.signing_keys)
 
     async def record(self, position: int) -> Record | None:
         """Answer the record at a position, exactly as it is stored."""

@@ -41,7 +41,7 @@ POLL_SECONDS: Final = 0.5
 
 CONFLICT: Final = "muniment_checkpoint_conflict"
 
-_AGAIN_AFTER: Final = (SQLAlchemyError, StoreError, VaultError, OSError)
+_AGAIN_AFTER: Final = (SQLAlchemyError, StoreError, VaultError)
 
 _log = logging.getLogger("muniment.sealing")
 
@@ -108,6 +108,7 @@ class Sealer:
         if self._thread.is_alive():
             self._thread.join()
         self._attempt()
+        self._ship()
 
     async def wait_for(self, size: int, timeout_seconds: float) -> bool:
         """Ask for a checkpoint of at least this size, and wait; False when it does not come."""
@@ -173,21 +174,22 @@ class Sealer:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._round()
+            self.look()
             with self._bell:
                 if not self._stopping:
                     self._bell.wait(self._wait_seconds())
 
-    def _round(self) -> None:
+    def look(self) -> None:
         """Take note of what others signed; sign where it is time; hand the notes on."""
         try:
             last = self.checkpoints.last()
             self._tell(0 if last is None else last.size)
-            if self._is_due():
-                self._attempt()
-            self._ship()
         except _AGAIN_AFTER as fault:
             _log.warning("not signed", extra={"reason": type(fault).__name__})
+            return
+        if self._is_due():
+            self._attempt()
+        self._ship()
 
     def _attempt(self) -> None:
         """Sign, and tell those who wait; what fails is tried again later."""
@@ -197,7 +199,6 @@ class Sealer:
             self.conflict = None
             if signed is not None:
                 self._tell(signed.size)
-                self._ship()
         except CheckpointConflictError as conflict:
             if self.conflict is None:
                 _log.critical(CONFLICT, extra={"reason": str(conflict)})
@@ -234,9 +235,15 @@ class Sealer:
             waiting.get_loop().call_soon_threadsafe(_settle, waiting)
 
     def _ship(self) -> None:
-        if self._sink is not None:
+        """Hand on what was signed; what a sink does not take now is not passed over."""
+        if self._sink is None:
+            return
+        try:
             after = self._sink.last() if self._shipped is None else self._shipped
             self._shipped = ship(self._sink, self.checkpoints, after)
+        except (SQLAlchemyError, OSError) as fault:
+            _log.warning("not shipped", extra={"reason": type(fault).__name__})
+            self._shipped = None
 
 
 def _settle(waiting: asyncio.Future[bool]) -> None:
