@@ -28,7 +28,7 @@ LOCAL: Final = {
     "dev": "Serve a lively demo on loopback.",
     "migrate": "Bring the store to this release's schema.",
     "digest": "Print the digest of the state at a position.",
-    "verify": "Check that the whole log can be read and folded.",
+    "verify": "Hold every event against what was signed, here or offline.",
 }
 
 
