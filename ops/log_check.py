@@ -20,9 +20,9 @@ from domain.events import UnknownTopicError, UnreadableEventError, decode
 from domain.state import Draft, State, apply
 from ops.checkpoints import Checkpoints
 from ops.store_errors import StoreBrokenError
-from ops.stores import VAULT_FILE, VIEWS_FILE, open_reader, postgres_engine
+from ops.stores import VAULT_FILE, VIEWS_FILE, open_reader, postgres_engine, read_all
 from projections import transparency, views
-from projections.verifier import Checkpoint, ProofError, VerifierKey, open_checkpoint
+from projections.verifier import Checkpoint, ProofError, Tree, VerifierKey, open_checkpoint
 from projections.witness import Witness
 
 if TYPE_CHECKING:
@@ -124,6 +124,28 @@ def _fold(draft: Draft, record: Record, witness: Witness) -> None:
         raise ProofError("log.time", f"time runs backwards at position {record.position}")
 
 
+def equal_through(log: LogReader, checkpoints: Checkpoints) -> int:
+    """Answer the size of the last checkpoint of the present origin that the log still continues."""
+    present = checkpoints.origins()[-1].name
+    signed = {one.size: one.root for one in _every(checkpoints) if one.origin == present}
+    tree = Tree()
+    held = 0
+    for record in read_all(log):
+        tree.push(transparency.leaf(record))
+        if tree.size in signed:
+            if signed[tree.size] != tree.root():
+                break
+            held = tree.size
+    return held
+
+
+def _every(checkpoints: Checkpoints) -> Iterator[Signed]:
+    number = 0
+    while page := checkpoints.following(number, PAGE):
+        yield from page
+        number = page[-1].number
+
+
 def known_keys(checkpoints: Checkpoints | None) -> tuple[VerifierKey, ...]:
     """Answer the keys that the installation lists."""
     return () if checkpoints is None else tuple(key.verifier for key in checkpoints.signing_keys())
@@ -144,16 +166,13 @@ def _held(checkpoints: Checkpoints) -> tuple[list[Checkpoint], tuple[Signed, ...
     ends = _ends(checkpoints)
     hold: list[Checkpoint] = []
     given_up: list[Signed] = []
-    number = 0
-    while page := checkpoints.following(number, PAGE):
-        for signed in page:
-            number = signed.number
-            checkpoint = _judged(signed, keys)
-            end = ends.get(signed.origin)
-            if end is not None and signed.size > end:
-                given_up.append(signed)
-            else:
-                hold.append(checkpoint)
+    for signed in _every(checkpoints):
+        checkpoint = _judged(signed, keys)
+        end = ends.get(signed.origin)
+        if end is not None and signed.size > end:
+            given_up.append(signed)
+        else:
+            hold.append(checkpoint)
     return hold, tuple(given_up)
 
 

@@ -23,6 +23,7 @@ PRIVATE: Final = 0o077
 
 # Local commands open the store itself, on its host; found by name in `ops.cli.local`.
 LOCAL: Final = {
+    "admin": "Change keys, or the origin of checkpoints.",
     "init": "Make an installation with its first instance owner.",
     "serve": "Serve an installation over HTTP.",
     "dev": "Serve a lively demo on loopback.",
