@@ -17,6 +17,8 @@ from api.app import create_app
 from api.front import Front
 from api.openapi import document
 from domain.ids import MAIN, TenantId
+from domain.users import UserCreated
+from ops.vault import FIRST_SIGNING_KEY
 from projections.verifier import (
     ProofError,
     VerifierKey,
@@ -297,6 +299,42 @@ def _caller(http: Served, tenant: TenantId, rights: dict[str, list[str]]) -> Hea
     user = http.user(f"{len(http.state.users)}@example.com", tenants=(tenant,))
     http.allow(user, rights, tenant=tenant)
     return http.bearer(user)
+
+
+def test_erasing_a_person_leaves_every_proof_as_it_was(http: Served, tmp_path: Path) -> None:
+    """Transparency-log 5 and 6: leaves cover ciphertext, so the value goes and no hash does."""
+    canary = "erased.ada@canary.example"
+    user = http.user(canary, first_name="Erased")
+    http.group("Newer")
+    size = http.state.position
+    position = next(
+        fact.position
+        for fact in http.facts()
+        if isinstance(fact.envelope.event, UserCreated) and fact.envelope.event.id == user
+    )
+    kept = {
+        form: http.get(f"audit/events/{position}/{form}").content for form in ("entry", "proof")
+    }
+    sealed = http.state.users[user].email
+    assert http.opens(sealed, user, "email")
+
+    http.vault.destroy(sealed.key, FIRST_SIGNING_KEY)
+
+    assert not http.opens(sealed, user, "email")
+    assert http.get(f"audit/events/{position}/entry").content == kept["entry"]
+    proof = kept["proof"].decode()
+    assert verify_event(proof, kept["entry"], keys(http, http.root)).size >= size
+    for index in range(size):
+        answer = http.get(f"audit/proofs/inclusion?index={index}&size={size}")
+        told = answer.json()
+        leaf, root = (base64.b64decode(told[name]) for name in ("leafHash", "root"))
+        verify_inclusion(index, size, leaf, hashes(answer), root)
+        assert root == naive_tree.root(entries(http)[:size])
+    http.group("After the erasure")
+    assert http.get(f"audit/events/{http.state.position}/proof").status_code == 200
+    stored = [file.read_bytes() for file in tmp_path.iterdir() if file.is_file()]
+    for content in (*entries(http), *stored, *kept.values()):
+        assert canary.encode() not in content
 
 
 # When it cannot be told

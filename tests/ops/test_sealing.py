@@ -15,12 +15,14 @@ from sqlalchemy.exc import DBAPIError
 from ops.checkpoints import Checkpoints, create, drop, origin_of
 from ops.sealing import CONFLICT, CheckpointConflictError, Rhythm, Sealer
 from ops.store_errors import SchemaError
-from ops.vault import FIRST_SIGNING_KEY, sqlite_engine
+from ops.vault import FIRST_SIGNING_KEY, Vault, sqlite_engine
 from projections import transparency
 from projections.verifier import open_note
 from tests import naive_tree
+from tests.histories import LOG_ID
 from tests.postgres import create_database, drop_database
 from tests.signing import (
+    MASTER,
     ORIGIN,
     House,
     house_on_postgresql,
@@ -251,6 +253,17 @@ def test_both_keys_sign_for_a_while_and_then_the_new_one(house: House) -> None:
     first = house.checkpoints.of_size(before.size)
     assert first is not None
     assert house.opened(first.note) == before
+
+
+def test_no_event_destroys_a_key_that_signs(small_house: House) -> None:
+    """Transparency-log 2: an erasure names keys of data; whatever it names, signing goes on."""
+    later = small_house.vault.create_key("installation", "signing")
+    before = small_house.vault.signing_key(later).private_bytes_raw()
+
+    small_house.vault.destroy(later, FIRST_SIGNING_KEY)
+
+    assert before == small_house.vault.signing_key(later).private_bytes_raw()
+    assert Vault(small_house.kept, MASTER, LOG_ID, small_house.inputs).signing_key()
 
 
 def test_an_origin_begins_once_however_many_begin_it(house: House) -> None:

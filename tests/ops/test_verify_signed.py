@@ -13,13 +13,10 @@ import pytest
 from msgspec import structs
 
 from domain.events import Record
-from domain.sealed import KeyId
 from ops.cli.main import INTEGRITY, INVALID
 from ops.event_log import SQLiteLog
 from ops.log_schema import migrate_sqlite
 from ops.stores import LOG_FILE, VAULT_FILE, VIEWS_FILE
-from ops.vault import sqlite_engine
-from projections.verifier import entry_of
 from projections.witness import Witness
 from tests.histories import LOG_ID, Histories
 from tests.ops.signed_places import (
@@ -31,7 +28,6 @@ from tests.ops.signed_places import (
     grown,
     kept,
     key,
-    proof_of,
     rows_of,
     run,
 )
@@ -296,27 +292,6 @@ def test_a_cut_that_was_made_known_holds_and_is_told(files: SQLitePlace, tmp_pat
     assert f"{ORIGIN} was signed up to" in said
     assert "checked against 1 checkpoint\n" in said
     assert run(*files.arguments, "--since", since)[0] == INTEGRITY
-
-
-def test_erasing_a_person_leaves_every_proof_valid(files: SQLitePlace, tmp_path: Path) -> None:
-    """Transparency-log 5 and 6: with the key the value is gone; hashes and notes stay right."""
-    house = files.house
-    data_key = house.vault.create_key("ada")
-    place = 7
-    record = rows_of(files)[place - 1]
-    proof, entry = proof_of(files, place, tmp_path)
-
-    house.vault.destroy(data_key, KeyId("signing"))
-
-    engine = sqlite_engine(files.directory / VAULT_FILE)
-    with engine.connect() as connection:
-        ids = {row.id for row in connection.exec_driver_sql("SELECT id FROM vault_keys")}
-    engine.dispose()
-    assert data_key not in ids
-    assert "signing" in ids
-    assert entry.read_bytes() == entry_of(record.topic, record.state)
-    assert run("--proof", str(proof), "--entry", str(entry), "--key", key(house))[0] == 0
-    assert run(*files.arguments)[0] == 0
 
 
 def test_an_older_store_is_to_be_migrated_first(files: SQLitePlace) -> None:
