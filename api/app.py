@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import documents, health, sign_in
+from api import documents, health, proofs, sign_in
 from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
@@ -73,6 +73,7 @@ def create_app(
                 route_handlers=[
                     *_contract(),
                     *sign_in.routes(service),
+                    *proofs.routes(service),
                     *tenants.open_routes(service),
                 ],
             ),

@@ -88,6 +88,15 @@ _ALL: Final = (
     _query("details", "Only with these details: `name:value`, joined by commas", _TEXT),
     _query("startDate", "Not before this instant", _INSTANT),
     _query("endDate", "Not after this instant", _INSTANT),
+    _query("index", "The leaf's index: the event's position less one", _POSITION),
+    _query("from", "The size of the earlier tree, at least 1", _POSITION),
+    _query("to", "The size of the later tree; else that of the newest checkpoint", _POSITION),
+    _query(
+        "limit",
+        "How many at most",
+        {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
+    ),
+    _query("cursor", "Where the page before ended", _TEXT),
     _header(
         "If-Match",
         "Only if no event after this position has changed the object; `*`: it exists",
@@ -108,7 +117,12 @@ _ALL: Final = (
         example="ticket 4711",
     ),
 )
-PARAMETERS: Final[dict[str, Schema]] = {one["name"]: one for one in _ALL}
+PARAMETERS: Final[dict[str, Schema]] = {
+    **{one["name"]: one for one in _ALL},
+    "treeSize": _query(
+        "size", "The size of the tree; else that of the newest checkpoint", _POSITION
+    ),
+}
 
 HEADERS: Final[dict[str, Schema]] = {
     POSITION_HEADER: {"description": "The position that is shown", "schema": _POSITION},

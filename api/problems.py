@@ -85,6 +85,13 @@ class ThrottledError(_LaterError):
     """The caller asked too often."""
 
 
+class NotSealedError(_LaterError):
+    """No signed checkpoint covers so much of the log yet."""
+
+    def __init__(self) -> None:
+        super().__init__("proof.not_sealed", 1)
+
+
 class UnavailableError(_LaterError):
     """The process cannot answer now: behind, halted, full."""
 
@@ -100,6 +107,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     CredentialError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,
+    NotSealedError: 404,
     ConflictError: 409,
     StaleError: 412,
     InvalidError: 422,

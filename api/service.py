@@ -23,6 +23,7 @@ from domain.state import State
 from domain.token_text import TokenKind
 
 if TYPE_CHECKING:
+    from api.evidence import Evidence
     from api.people import People
     from projections.access_graph import AccessGraph
     from projections.views import Views
@@ -160,6 +161,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     version: str
     at_least_bound_seconds: float = 1.0
     staleness_bound_seconds: float = 5.0
+    public_checkpoints: bool = False
 
 
 Submit = Callable[[commands.Command, commands.Context, "asyncio.Future[Outcome]"], None]
@@ -188,6 +190,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     views: Views
     views_reached: ViewsReached
     health: Callable[[], Health]
+    evidence: Evidence
     settings: Settings
 
 
@@ -205,6 +208,7 @@ class Service:
         self.past = parts.past
         self.views = parts.views
         self.health = parts.health
+        self.evidence = parts.evidence
         self.settings = parts.settings
         self._submit = parts.submit
         self._views_reached = parts.views_reached

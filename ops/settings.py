@@ -30,6 +30,7 @@ _KNOWN: Final = frozenset(
     """
     DATA_DIR DATABASE_URL OWNER_DATABASE_URL HOST PORT PUBLIC_URL TRUSTED_PROXIES MASTER_KEY
     PASSWORD_CHARACTERS_MIN STALENESS_BOUND_SECONDS AT_LEAST_BOUND_SECONDS LOG_LEVEL
+    CHECKPOINT_SINK PUBLIC_CHECKPOINTS
     """.split()
 )
 _SECRETS: Final = frozenset({"DATABASE_URL", "OWNER_DATABASE_URL", "MASTER_KEY"})
@@ -50,7 +51,11 @@ class SettingsError(Exception):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Times in seconds; `data_dir` for the embedded store, or `database_url` for PostgreSQL."""
+    """Times in seconds; `data_dir` for the embedded store, or `database_url` for PostgreSQL.
+
+    `checkpoint_sink` is a directory, or `-` for standard output; `public_checkpoints` lets
+    everybody read checkpoints and proofs of hashes.
+    """
 
     data_dir: Path = Path("data")
     database_url: Secret | None = None
@@ -64,6 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     staleness_bound_seconds: float = 5.0
     at_least_bound_seconds: float = 1.0
     log_level: str = "info"
+    checkpoint_sink: str = ""
+    public_checkpoints: bool = False
 
     @property
     def is_loopback(self) -> bool:
@@ -103,6 +110,8 @@ def read_settings(
             found, "at_least_bound_seconds", float, 1.0, AT_LEAST_SECONDS_RANGE
         ),
         log_level=found.get("log_level", "info").lower(),
+        checkpoint_sink=found.get("checkpoint_sink", ""),
+        public_checkpoints=_flag(found, "public_checkpoints"),
     )
     _judge(settings)
     return settings
@@ -148,6 +157,13 @@ def _number(
     if not lowest <= number <= highest:
         raise SettingsError(f"{name.upper()} must be from {lowest} to {highest}")
     return number
+
+
+def _flag(found: Mapping[str, str], name: str) -> bool:
+    value = found.get(name, "false").lower()
+    if value not in {"true", "false"}:
+        raise SettingsError(f"{name.upper()} must be true or false")
+    return value == "true"
 
 
 def _judge(settings: Settings) -> None:

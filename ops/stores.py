@@ -16,6 +16,7 @@ from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
 from domain.events import LogReader, Record
+from ops.checkpoints import Checkpoints, origin_of
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_readers import SQLiteReader
@@ -63,6 +64,7 @@ class Stores(Struct, frozen=True, kw_only=True):
 
     log: StoredLog
     vault: Vault
+    checkpoints: Checkpoints
     sessions: Engine
     views: Engine
     snapshots: Path
@@ -121,9 +123,11 @@ def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
     ]
     for engine in engines:
         stack.callback(engine.dispose)
+    vault = Vault(engines[0], _master_key(settings), log.log_id, inputs)
     return Stores(
         log=log,
-        vault=Vault(engines[0], _master_key(settings), log.log_id, inputs),
+        vault=vault,
+        checkpoints=_checkpoints(engines[0], vault, settings, log.log_id, inputs),
         sessions=engines[1],
         views=engines[2],
         snapshots=directory / SNAPSHOTS,
@@ -136,14 +140,26 @@ def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack)
     stack.callback(log.close)
     engine = postgres_engine(url)
     stack.callback(engine.dispose)
+    vault = Vault(engine, _master_key(settings), log.log_id, inputs)
     return Stores(
         log=log,
-        vault=Vault(engine, _master_key(settings), log.log_id, inputs),
+        vault=vault,
+        checkpoints=_checkpoints(engine, vault, settings, log.log_id, inputs),
         sessions=engine,
         views=open_postgresql(engine),
         snapshots=settings.data_dir / SNAPSHOTS,
         shared=True,
     )
+
+
+def _checkpoints(
+    engine: Engine, vault: Vault, settings: Settings, log_id: str, inputs: Inputs
+) -> Checkpoints:
+    """Open what was signed; an installation from before there were checkpoints begins here."""
+    checkpoints = Checkpoints(engine)
+    if not checkpoints.origins():
+        checkpoints.begin(vault, origin_of(settings.public_url, log_id), inputs)
+    return checkpoints
 
 
 def _master_key(settings: Settings) -> bytes:

@@ -32,9 +32,12 @@ from domain.state import Draft, State, apply
 from ops import serving, snapshots
 from ops.collection import Freezer, collection_off
 from ops.event_log import PostgresLog
+from ops.evidence import StoredEvidence
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
+from ops.sealing import Sealer
 from ops.sessions import StoredFailures, StoredSessions
+from ops.sinks import open_sink
 from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
 from ops.writer import POLL_SECONDS, Publication, Writer, settle
@@ -57,6 +60,7 @@ SNAPSHOT_POSITIONS: Final = 10_000
 SNAPSHOT_FILE: Final = "state.snapshot"
 REQUEST_LABEL_CHARACTERS: Final = 12
 LAST_WORDS_SECONDS: Final = 0.5
+LAST_VIEWS_SECONDS: Final = 2.0
 BROKEN_STORE_STATUS: Final = 10
 
 _log = logging.getLogger("muniment")
@@ -116,30 +120,43 @@ class Installation:
             on_halt=lambda reason: _log.critical("the views halted: %s", reason),
             on_applied=Freezer(collects=True).note,
         )
+        self._sealer = Sealer(
+            stores.checkpoints,
+            vault,
+            stores.views,
+            stores.log.reader(),
+            inputs,
+            reached=lambda: self._runner.position,
+            sink=open_sink(settings.checkpoint_sink, stores.checkpoints),
+        )
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
-        self.service = Service(
-            Parts(
-                graph=graph,
-                submit=self._writer.submit,
-                inputs=inputs,
-                vault=vault,
-                people=People(vault),
-                passwords=self._passwords,
-                sessions=self._sessions,
-                failures=self._failures,
-                past=self._history,
-                views=Views(stores.views),
-                views_reached=self._runner.wait_for,
-                health=self._health,
-                settings=PublicSettings(
-                    public_url=settings.public_url,
-                    version=VERSION,
-                    at_least_bound_seconds=settings.at_least_bound_seconds,
-                    staleness_bound_seconds=settings.staleness_bound_seconds,
-                ),
-            )
+        self.service = Service(self._parts(graph))
+
+    def _parts(self, graph: AccessGraph) -> Parts:
+        settings, stores = self._settings, self._stores
+        return Parts(
+            graph=graph,
+            submit=self._writer.submit,
+            inputs=self._inputs,
+            vault=stores.vault,
+            people=People(stores.vault),
+            passwords=self._passwords,
+            sessions=self._sessions,
+            failures=self._failures,
+            past=self._history,
+            views=Views(stores.views),
+            views_reached=self._runner.wait_for,
+            health=self._health,
+            evidence=StoredEvidence(stores.checkpoints, self._sealer),
+            settings=PublicSettings(
+                public_url=settings.public_url,
+                version=VERSION,
+                at_least_bound_seconds=settings.at_least_bound_seconds,
+                staleness_bound_seconds=settings.staleness_bound_seconds,
+                public_checkpoints=settings.public_checkpoints,
+            ),
         )
 
     def application(self) -> ASGIApp:
@@ -185,6 +202,7 @@ class Installation:
         await asyncio.to_thread(credentials.end_leftovers, self.service)
         self._runner.start()
         self._writer.start()
+        self._sealer.start()
         if self._stores.shared:
             self._listening.start()
         # Routes and documents were built since the state was frozen.
@@ -196,6 +214,9 @@ class Installation:
         self._stores.log.wake()
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._save_snapshot)
+        # What the views have by then is signed; the rest at the next start.
+        await self._runner.wait_for(self.service.state.position, LAST_VIEWS_SECONDS)
+        await asyncio.to_thread(self._sealer.stop)
         await asyncio.to_thread(self._runner.stop)
         self._passwords.close()
         self._sessions.close()

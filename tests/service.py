@@ -53,6 +53,7 @@ from domain.tenants import CreateTenant, OpenLog
 from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
 from ops import sessions
+from ops.evidence import StoredEvidence
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
 from ops.setup import NewUser, sealed_user, system_context
@@ -64,6 +65,7 @@ from projections.runner import ViewRunner
 from projections.views import Views, open_sqlite
 from tests.fixed_inputs import FixedInputs
 from tests.memory_log import MemoryLog
+from tests.signing import new_sealer
 
 T = TypeVar("T")
 Headers = dict[str, str]
@@ -161,10 +163,14 @@ class Served:
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
         self._history = History(self.log)
+        self.sealer = new_sealer(
+            (self.vault_engine, self._engines[2]), self.vault, self.log, self.inputs, self._runner
+        )
         self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
         self.service = Service(self._parts())
         self._runner.start()
         self.writer.start()
+        self.sealer.start()
         self.root_id = self._set_up()
         self.root = bearer(self.token(self.root_id))
 
@@ -187,6 +193,7 @@ class Served:
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
             health=lambda: self.health,
+            evidence=StoredEvidence(self.sealer.checkpoints, self.sealer),
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
 
@@ -213,6 +220,7 @@ class Served:
     def close(self) -> None:
         """Stop every thread and let go of every file."""
         self.writer.stop()
+        self.sealer.stop()
         self._runner.stop()
         self._pool.shutdown()
         self.run(asyncio.sleep(0))

@@ -86,6 +86,8 @@ QUERIES: Final = {
     "removeAliasByQuery": "?alias=$alias",
     "listHoldings": "?type=service_account&id=shared",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
+    "getConsistencyProof": "?from=1",
+    "getInclusionProof": "?index=0",
 }
 
 ADMIN: Final = {"*": ["*"]}
@@ -175,6 +177,8 @@ class World:
             path = path.replace("{token_id}", token)
         path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
         path = path.replace("{auth}", "BASIC_AUTH")
+        if "{position}" in path:
+            path = path.replace("{position}", self._event()[1:])
         path = path.replace("{type}", "identity").replace("{alias_id}", "$alias")
         path += QUERIES.get(operation.id, "")
         if "$alias" not in path:

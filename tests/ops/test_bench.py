@@ -35,6 +35,11 @@ PROMISED: Final = {
         "SQLite, 300 events, absolute",
         "PostgreSQL, 300 events, absolute",
     ),
+    "merkle": (
+        "an event hashed into the tree, absolute",
+        "inclusion proof and checkpoint, 300 events, absolute",
+        "verify, tree, roots and fold, absolute",
+    ),
     "start": (
         "300 events on disk to ready, absolute",
         "snapshot to ready, absolute",
