@@ -156,6 +156,13 @@ class Call:
         """The path as sent, without the query."""
         return self._scope["raw_path"].partition(b"?")[0].decode("latin-1")
 
+    @property
+    def operation(self) -> str:
+        """The name under which the route is documented."""
+        handler: Any = self._scope["route_handler"]
+        operation: str = handler.operation_id
+        return operation
+
     def parameter(self, name: str) -> str | None:
         """Answer a query parameter that may be given once."""
         return dict(self.query).get(name)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from api.authentication import bearer, client_address, credential
 from api.decoding import CHECKS, BodyError, read_body
 from api.explanations import explain
+from api.journal import Decided, Decisions, refused
 from api.judging import Asker, Judge
 from api.problems import (
     AuthenticationError,
@@ -109,6 +110,7 @@ class Checks:
                     (b"x-muniment-position", b"%d" % position),
                 ]
         except _REFUSED as error:
+            refused(self._service, http, error)
             status, headers, body = _refusal(error, http)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -140,21 +142,27 @@ class Checks:
         else:
             items = await self._all(asker, batch, moment)
             answer = b'{"evaluations":[' + b",".join(items) + b"]}"
+        if service.journal.required:
+            await service.journal.settle()
         return answer, moment.state.position
 
     async def _single(self, asker: Asker, evaluation: Evaluation, moment: Moment) -> bytes:
         judge = self._judge
         asked = judge.read(asker, evaluation, moment)
+        allowed = judge.decide(asked, moment)
+        decided = (Decided(asked, evaluation, allowed),)
+        self._service.journal.decided(Decisions(asker, moment, decided))
         if asked.explains:
             (explained,) = await self._explain(asker, [(asked, evaluation)], moment)
             return explained
-        return _ALLOWED if judge.decide(asked, moment) else _DENIED
+        return _ALLOWED if allowed else _DENIED
 
     async def _all(self, asker: Asker, batch: Batch, moment: Moment) -> list[bytes]:
         """Judge the items in their order, each failing alone, until the semantic says stop."""
         stop = _STOPS.get(batch.options.evaluations_semantic) if batch.options else None
         judge = self._judge
         answers: list[bytes] = []
+        decided: list[Decided] = []
         explained: dict[int, tuple[Asked, Evaluation]] = {}
         for item in decode_items(batch.evaluations or []):
             allowed = False
@@ -167,11 +175,13 @@ class Checks:
                     _require_few(explained)
                     explained[len(answers)] = asked, evaluation
                 allowed = judge.decide(asked, moment)
+                decided.append(Decided(asked, evaluation, allowed))
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_failed(error))
             if allowed is stop:
                 break
+        self._service.journal.decided(Decisions(asker, moment, decided))
         if explained:
             reasons = await self._explain(asker, [*explained.values()], moment)
             for index, reason in zip(explained, reasons, strict=True):
@@ -207,7 +217,8 @@ def _asker(service: Service, scope: HTTPScope) -> Asker:
         raise AuthenticationError(
             "auth.required", "a check needs an API token", presented=bool(scheme)
         )
-    return Asker(bearer(service, text.decode("latin-1"), scope), client_address(scope))
+    token = bearer(service, text.decode("latin-1"), scope)
+    return Asker(token, client_address(scope), _request_id(scope))
 
 
 def _require_few(explained: Collection[object]) -> None:

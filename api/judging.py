@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from msgspec import UNSET, Struct
 
 from api.authentication import comes_from
+from api.journal import refused_question
 from api.problems import MalformedError
 from api.questions import NO_RESOURCE, given, place_of, refuse_controls
 from domain import access
@@ -35,10 +36,11 @@ _ACCESS: Final = "ACCESS"
 
 
 class Asker(NamedTuple):
-    """Who asks: the token that the request came with, and the address that it came from."""
+    """Who asks: the token that the request came with, the address that it came from, its id."""
 
     token: Token
     address: str
+    request_id: str = ""
 
 
 class Moment(Struct, frozen=True):
@@ -223,6 +225,7 @@ class Judge:
         """
         if self.holds(asker.token, (_ACCESS, asking), tenant, namespace, resource, now):
             return
+        refused_question(self._service, asker, asking, (tenant, namespace, resource))
         raise ForbiddenError(
             "permission.denied",
             f"asking about others needs ACCESS:{asking} there",

@@ -59,9 +59,14 @@ class MalformedCredentialError(MalformedError):
 class AuthenticationError(RequestError):
     """There is no credential, or none that is right; `presented` tells which."""
 
-    def __init__(self, code: str, detail: str, *, presented: bool) -> None:
+    def __init__(
+        self, code: str, detail: str, *, presented: bool, token: str = "", principal: str = ""
+    ) -> None:
+        """`token` and `principal` are the ids for the journal, where they are known."""
         super().__init__(code, detail)
         self.presented = presented
+        self.token = token
+        self.principal = principal
 
 
 class UnknownTokenError(AuthenticationError):
@@ -69,6 +74,28 @@ class UnknownTokenError(AuthenticationError):
 
     def __init__(self) -> None:
         super().__init__("auth.invalid", "unknown token", presented=True)
+
+
+class MisshapenTokenError(AuthenticationError):
+    """The token's text is of no form of ours: a typing error, or a scan."""
+
+    def __init__(self) -> None:
+        super().__init__("auth.invalid", "no token of this form", presented=True)
+
+
+class WrongPasswordError(AuthenticationError):
+    """E-mail and password do not fit; who is told, whatever the cause, is told the same.
+
+    `account` is the index of the e-mail, `principal` its user where there is one, and `locked`
+    whether nothing was judged: these are for the journal.
+    """
+
+    def __init__(self, account: bytes, principal: str, *, locked: bool) -> None:
+        super().__init__(
+            "auth.invalid", "wrong e-mail or password", presented=True, principal=principal
+        )
+        self.account = account
+        self.locked = locked
 
 
 class PreconditionRequiredError(RequestError):

@@ -23,6 +23,7 @@ from domain.state import State
 from domain.token_text import TokenKind
 
 if TYPE_CHECKING:
+    from api.journal import Journal
     from api.people import People
     from projections.access_graph import AccessGraph
     from projections.views import Views
@@ -108,8 +109,8 @@ class Failures(Protocol):
         """Wait for the turn to judge a password for an e-mail index; whether it may be at all."""
         ...
 
-    async def failed(self, account: bytes, address: str) -> None:
-        """Count a failure, within its turn."""
+    async def failed(self, account: bytes, address: str) -> bool:
+        """Count a failure, within its turn; whether it locks the account."""
         ...
 
     async def locked(self) -> frozenset[bytes]:
@@ -183,6 +184,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     passwords: Passwords
     sessions: Sessions
     failures: Failures
+    journal: Journal
     past: Past
     views: Views
     views_reached: ViewsReached
@@ -201,6 +203,7 @@ class Service:
         self.passwords = parts.passwords
         self.sessions = parts.sessions
         self.failures = parts.failures
+        self.journal = parts.journal
         self.past = parts.past
         self.views = parts.views
         self.health = parts.health

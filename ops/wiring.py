@@ -21,15 +21,18 @@ from api import credentials
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
+from api.journal import leaked
 from api.people import People
 from api.request_log import RequestLog
 from api.service import DRAINING, Health, Parts, Service
 from api.service import Settings as PublicSettings
 from domain import names
 from domain.events import decode
+from domain.ids import ServiceAccountId, TokenId, UserId
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
 from ops.event_log import PostgresLog
+from ops.journal import StoredJournal
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sessions import StoredFailures, StoredSessions
@@ -136,6 +139,14 @@ class Installation:
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
+        self.journal = StoredJournal(
+            stores.journal,
+            inputs,
+            lambda text: vault.email_index(names.canonical_email(text)),
+            mode=settings.journal,
+            days=settings.journal_days,
+            exists=self._exists,
+        )
         self.service = Service(
             Parts(
                 graph=graph,
@@ -146,6 +157,7 @@ class Installation:
                 passwords=self._passwords,
                 sessions=self._sessions,
                 failures=self._failures,
+                journal=self.journal,
                 past=self._history,
                 views=Views(stores.views),
                 views_reached=self._runner.wait_for,
@@ -192,6 +204,7 @@ class Installation:
         # Before the writer starts, so that nobody else reads the log's own connection.
         await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(credentials.end_leftovers, self.service)
+        await asyncio.to_thread(self.journal.start)
         self._runner.start()
         self._writer.start()
         if self._stores.shared:
@@ -206,6 +219,7 @@ class Installation:
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(self._runner.stop)
+        await asyncio.to_thread(self.journal.stop)
         self._passwords.close()
         self._sessions.close()
         self._failures.close()
@@ -270,8 +284,17 @@ class Installation:
             views_halted=self._runner.halted is not None,
         )
 
+    def _exists(self, id_: str) -> bool:
+        """Tell whether an id is still a token's or a principal's."""
+        state = self.service.state
+        return (
+            TokenId(id_) in state.tokens
+            or ServiceAccountId(id_) in state.service_accounts
+            or UserId(id_) in state.users
+        )
+
     def _note_leak(self, token: str, address: str, request_id: str) -> None:
-        del token
+        leaked(self.service, token, address, request_id)
         _log.warning(
             "a token stood in a request target",
             extra={"address": address, "request_id": request_id},

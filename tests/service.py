@@ -53,11 +53,14 @@ from domain.tenants import CreateTenant, OpenLog
 from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
 from ops import sessions
+from ops.journal import StoredJournal
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
+from ops.settings import JournalMode
 from ops.setup import NewUser, sealed_user, system_context
 from ops.vault import Vault, sqlite_engine
 from ops.writer import Publication, Writer, settle
+from projections import journal
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
@@ -140,7 +143,7 @@ class Served:
     credential, by default the instance owner's token.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, journal_mode: JournalMode = "denials") -> None:
         self.inputs = FixedInputs()
         self.log = MemoryLog(LOG_ID)
         self._loop = asyncio.new_event_loop()
@@ -150,6 +153,7 @@ class Served:
             sqlite_engine(directory / "vault.db"),
             sqlite_engine(directory / "sessions.db"),
             open_sqlite(directory / "views.db"),
+            journal.open_sqlite(directory / "journal.db"),
         ]
         self.vault_engine = self._engines[0]
         self.vault = Vault.create(self.vault_engine, MASTER_KEY, LOG_ID, self.inputs)
@@ -158,11 +162,15 @@ class Served:
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
         self.sessions = StoredSessions(self.sign_ins, self.inputs)
         self.failures = StoredFailures(self.sign_ins, self.inputs)
+        self.journal = StoredJournal(
+            self._engines[3], self.inputs, self._email_index, mode=journal_mode
+        )
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
         self._history = History(self.log)
         self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
         self.service = Service(self._parts())
+        self.journal.start()
         self._runner.start()
         self.writer.start()
         self.root_id = self._set_up()
@@ -171,9 +179,7 @@ class Served:
     def _parts(self) -> Parts:
         vault = self.vault
         return Parts(
-            graph=AccessGraph(
-                State(), lambda email: vault.email_index(names.canonical_email(email))
-            ),
+            graph=AccessGraph(State(), self._email_index),
             submit=self.writer.submit,
             inputs=self.inputs,
             vault=vault,
@@ -181,12 +187,16 @@ class Served:
             passwords=self.passwords,
             sessions=self.sessions,
             failures=self.failures,
+            journal=self.journal,
             past=self._history,
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
             health=lambda: self.health,
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
+
+    def _email_index(self, email: str) -> bytes:
+        return self.vault.email_index(names.canonical_email(email))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # As the server does; the test transport gives none.
@@ -212,6 +222,7 @@ class Served:
         """Stop every thread and let go of every file."""
         self.writer.stop()
         self._runner.stop()
+        self.journal.stop()
         self._pool.shutdown()
         self.run(asyncio.sleep(0))
         self._loop.close()
@@ -471,9 +482,9 @@ def has_null(value: object) -> bool:
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
+def served(directory: Path, journal_mode: JournalMode = "denials") -> Iterator[Served]:
     """Serve a new installation from a directory."""
-    installation = Served(directory)
+    installation = Served(directory, journal_mode)
     try:
         yield installation
     finally:

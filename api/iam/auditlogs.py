@@ -17,6 +17,7 @@ from api.call import ACCESS, OWNER, POSITION_HEADER, Call, needs
 from api.iam import audit_items, fields, principals
 from api.iam.audit_items import Difference, HistoryEntry, Item
 from api.iam.fields import Text
+from api.journal import read_trail
 from api.list_fields import EVENTS
 from api.paging import Results, read_filters
 from api.problems import MalformedError
@@ -137,7 +138,9 @@ async def _search(call: Call, scope: Scope) -> Response[Results[Item]]:
     found = await listing.ask(
         call, audit.search, call.state.position, scope, asked.where, asked.page
     )
-    return listing.answer(call, asked.page, await _items(call, found.entries), found.total)
+    items = await _items(call, found.entries)
+    await read_trail(call, "audit_read", results=len(items))
+    return listing.answer(call, asked.page, items, found.total)
 
 
 async def _items(call: Call, entries: tuple[Entry, ...]) -> tuple[Item, ...]:
@@ -170,6 +173,7 @@ async def find(
         Page(size=FOUND_MAX),
     )
     items = await _items(call, found.entries)
+    await read_trail(call, "audit_read", results=len(items))
     if not items:
         return call.answer(Finding(results=(), total=0))
     newest = items[0]
@@ -205,6 +209,7 @@ async def _export(call: Call, scope: Scope, name: str) -> Stream:
     where = _export_filter(call)
     position = call.state.position
     await call.service.reach_views(position)
+    await read_trail(call, "audit_export", until=position)
     entries = audit.stream(call.service.views, position, scope, where)
     return Stream(
         audit_items.csv_lines(call, entries),
@@ -257,6 +262,7 @@ async def _diff(
         if _object(earlier) != _object(entry):
             raise _unknown(previous)
         before = earlier.after
+    await read_trail(call, "audit_read", position=entry.position)
     body = Difference(before=audit.as_text(before), after=audit.as_text(entry.after))
     return call.entity(body, entry.position)
 
@@ -298,6 +304,7 @@ async def history(
     found = await listing.ask(call, audit.history, call.state.position, TenantId(tenant), detail_id)
     seen = tuple(entry for entry in found if _shows(visible, entry))
     actors = await audit_items.actors(call, seen)
+    await read_trail(call, "audit_read", results=len(seen))
     return call.answer(
         tuple(
             HistoryEntry(
