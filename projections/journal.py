@@ -314,7 +314,7 @@ def _renewing(connection: Connection) -> Any:  # noqa: ANN401 - each database ha
         index_elements=[_LAST_USES.c.id],
         set_=newer,
         # Another process may have written a later use first.
-        where=new.excluded.at > _LAST_USES.c.at,
+        where=new.excluded.at >= _LAST_USES.c.at,
     )
 
 

@@ -162,8 +162,9 @@ class Served:
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
         self.sessions = StoredSessions(self.sign_ins, self.inputs)
         self.failures = StoredFailures(self.sign_ins, self.inputs)
+        self.journal_engine = self._engines[3]
         self.journal = StoredJournal(
-            self._engines[3], self.inputs, self._email_index, mode=journal_mode
+            self.journal_engine, self.inputs, self._email_index, mode=journal_mode
         )
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
