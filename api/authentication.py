@@ -22,6 +22,7 @@ from api.credentials import Sealer
 from api.journal import Use, locked
 from api.problems import (
     AuthenticationError,
+    ForeignAddressError,
     MalformedCredentialError,
     MisshapenTokenError,
     UnavailableError,
@@ -49,15 +50,6 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a browser says of its own pages, and of addresses that were typed; nothing else says it.
 _OWN_SITES: Final = frozenset({b"", b"same-origin", b"none"})
 _AGENT_CHARACTERS_MAX: Final = 256
-
-
-class ForeignAddressError(ForbiddenError):
-    """The token is good, but not from there; `token` and `principal` are for the journal."""
-
-    def __init__(self, token: Token) -> None:
-        super().__init__("token.address", "this token may not be used from here")
-        self.token = token.id
-        self.principal = token.owner
 
 
 class Caller(Struct, frozen=True):
@@ -150,7 +142,7 @@ def bearer(service: Service, text: str, scope: HTTPScope, via: str = "api") -> T
     token = judge_token(service, text)
     address = client_address(scope)
     if not comes_from(token, address):
-        raise ForeignAddressError(token)
+        raise ForeignAddressError(token.id, token.owner)
     service.journal.used(Use(token.owner, token.id, address, scope["headers"]))
     if token.extended and tokens.extension(token, service.inputs.now()) is not None:
         # Use moves the expiry; nobody waits for the event.

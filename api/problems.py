@@ -98,6 +98,15 @@ class WrongPasswordError(AuthenticationError):
         self.locked = locked
 
 
+class ForeignAddressError(ForbiddenError):
+    """The token is good, but not from there; whose it is, the journal is told."""
+
+    def __init__(self, token: str, principal: str) -> None:
+        super().__init__("token.address", "this token may not be used from here")
+        self.token = token
+        self.principal = principal
+
+
 class PreconditionRequiredError(RequestError):
     """The route needs If-Match and got none."""
 
@@ -124,8 +133,11 @@ STATUSES: Final[dict[type[Exception], int]] = {
     RecursionError: 400,
     AuthenticationError: 401,
     UnknownTokenError: 401,
+    MisshapenTokenError: 401,
+    WrongPasswordError: 401,
     CredentialError: 401,
     ForbiddenError: 403,
+    ForeignAddressError: 403,
     NotFoundError: 404,
     ConflictError: 409,
     StaleError: 412,

@@ -20,10 +20,10 @@ from projections import journal
 from projections.folding import Folding
 from projections.journal import Entry, Wanted
 from tests.fixed_inputs import START, FixedInputs
+from tests.ops.journal_desk import REFUSED, SIGNED_IN, Desk, decisions
 
 if TYPE_CHECKING:
     from ops.settings import JournalMode
-from tests.ops.journal_desk import REFUSED, SIGNED_IN, Desk, decisions
 
 # Nothing is lost in silence
 

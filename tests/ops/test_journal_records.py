@@ -15,11 +15,11 @@ from ops import journal as ops_journal
 from ops.journal import QUEUE_MAX, StoredJournal
 from projections import journal
 from tests.fixed_inputs import START
+from tests.ops.journal_desk import SIGNED_IN, Desk, decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from tests.ops.journal_desk import SIGNED_IN, Desk, decisions
 
 # Required
 
