@@ -19,7 +19,7 @@ from msgspec import UNSET, Struct
 
 from api import credentials
 from api.credentials import Sealer
-from api.journal import Use, locked
+from api.journal import locked
 from api.problems import (
     AuthenticationError,
     ForeignAddressError,
@@ -143,7 +143,7 @@ def bearer(service: Service, text: str, scope: HTTPScope, via: str = "api") -> T
     address = client_address(scope)
     if not comes_from(token, address):
         raise ForeignAddressError(token.id, token.owner)
-    service.journal.used(Use(token.owner, token.id, address, scope["headers"]))
+    service.journal.used(token.owner, token.id, address, scope["headers"])
     if token.extended and tokens.extension(token, service.inputs.now()) is not None:
         # Use moves the expiry; nobody waits for the event.
         actor = _token_actor(service, token, scope, via)
@@ -239,7 +239,7 @@ async def by_password(
         actor = _actor("user", user.id, scope, via, None)
         if service.passwords.needs_rehash(stored):
             await _rehash(service, user, password, actor)
-    service.journal.used(Use(user.id, "", address, scope["headers"]))
+    service.journal.used(user.id, "", address, scope["headers"])
     return Caller(user.id, actor)
 
 
@@ -298,7 +298,7 @@ async def _by_session(service: Service, cookie: Secret, scope: HTTPScope, via: s
         raise AuthenticationError("auth.invalid", "this session has ended", presented=True)
     if scope["method"] not in _SAFE_METHODS:
         require_no_forgery(service, scope, session.csrf_token)
-    service.journal.used(Use(user.id, "", client_address(scope), scope["headers"]))
+    service.journal.used(user.id, "", client_address(scope), scope["headers"])
     return Caller(user.id, _actor("user", user.id, scope, via, None), None, cookie)
 
 

@@ -150,7 +150,7 @@ class Checks:
         judge = self._judge
         asked = judge.read(asker, evaluation, moment)
         allowed = judge.decide(asked, moment)
-        decided = (Decided(asked, evaluation, allowed),)
+        decided = (Decided(asked, *typed_subject(evaluation), allowed),)
         self._service.journal.decided(Decisions(asker, moment, decided))
         if asked.explains:
             (explained,) = await self._explain(asker, [(asked, evaluation)], moment)
@@ -175,7 +175,7 @@ class Checks:
                     _require_few(explained)
                     explained[len(answers)] = asked, evaluation
                 allowed = judge.decide(asked, moment)
-                decided.append(Decided(asked, evaluation, allowed))
+                decided.append(Decided(asked, *typed_subject(evaluation), allowed))
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_failed(error))

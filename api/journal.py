@@ -21,7 +21,6 @@ from api.problems import (
     UnavailableError,
     WrongPasswordError,
 )
-from api.questions import typed_subject
 from domain.errors import DomainError, ForbiddenError
 from domain.token_text import digest, redact
 from projections.journal import Entry, Kind, LastUse
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from api.authentication import Caller
     from api.call import Call
     from api.judging import Asked, Asker, Moment
-    from api.questions import Evaluation
     from api.service import Service
     from domain.state import State
 
@@ -45,10 +43,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Decided(NamedTuple):
-    """A question, the words it was asked in, and the answer."""
+    """A question, the type and id of its subject as it was asked, and the answer."""
 
     asked: Asked
-    words: Evaluation
+    type: str
+    text: str
     allowed: bool
 
 
@@ -60,15 +59,6 @@ class Decisions(NamedTuple):
     decided: Sequence[Decided]
 
 
-class Use(NamedTuple):
-    """A credential that was right: of a principal, by a token or without."""
-
-    principal: str
-    token: str
-    address: str
-    headers: Iterable[tuple[bytes, bytes]]
-
-
 class Journal(Protocol):
     """The journal as the routes see it; nothing here waits but `settle` and the questions."""
 
@@ -77,8 +67,10 @@ class Journal(Protocol):
         """Whether nothing is answered whose record is not durable."""
         ...
 
-    def used(self, use: Use) -> None:
-        """Note that a credential was right."""
+    def used(
+        self, principal: str, token: str, address: str, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Note that a credential of a principal was right, its token if it is one."""
         ...
 
     def decided(self, decisions: Decisions) -> None:
@@ -309,7 +301,6 @@ def decision(decisions: Decisions, one: Decided, email_index: Callable[[str], by
     """Answer the entry of one decision (authzen 9)."""
     asker, moment, _ = decisions
     asked = one.asked
-    type_, text = typed_subject(one.words)
     token = asker.token
     resource = asked.resource
     state = moment.state
@@ -329,8 +320,8 @@ def decision(decisions: Decisions, one: Decided, email_index: Callable[[str], by
         address=asker.address or None,
         request_id=_cut(asker.request_id),
         operation=EVALUATE,
-        subject_type=clean(type_),
-        subject_asked=_subject_asked(asked, text, state, email_index),
+        subject_type=clean(one.type),
+        subject_asked=_subject_asked(asked, one.text, state, email_index),
         subject=asked.subject,
         action=clean(asked.action),
         resource_type=clean(asked.type),

@@ -15,15 +15,15 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import psycopg
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.journal import Decided, Decisions, Use, agent_of, decision
+from api.journal import Decided, Decisions, agent_of, decision
 from api.problems import UnavailableError
 from ops.sessions import network_of
 from ops.settings import JournalMode
@@ -76,6 +76,17 @@ class Tally(Struct, frozen=True, kw_only=True):
     write_failures: int
 
 
+# Principal, token, tenant, subject, resource type and action of what was allowed.
+_Allowed = tuple[str, str, str, str | None, str, str]
+
+
+class _Use(NamedTuple):
+    principal: str
+    token: str
+    address: str
+    headers: Iterable[tuple[bytes, bytes]]
+
+
 class _Waiter:
     """Whoever waits until what was queued before it is durable."""
 
@@ -108,16 +119,20 @@ class StoredJournal:
         self._exists = exists
         self._mode: JournalMode = mode
         self._days = timedelta(days=days)
+        self._in_full = mode != "denials"
         self.required = mode == "required"
         # The loop's, which alone appends and adds to `_offered` and `_turned_away`.
-        self._queue: deque[Decisions | Use | tuple[Entry, bool] | _Waiter] = deque()
+        self._allowed: dict[_Allowed, int] = {}
+        self._allowed_lock = threading.Lock()
+        self._noticed: set[tuple[str, str]] = set()
+        self._queue: deque[Decisions | _Use | tuple[Entry, bool] | _Waiter] = deque()
         self._offered = 0
         self._turned_away = 0
         # The thread's.
         self._taken = 0
         self._unwritten: list[Entry] = []
         self._folding = Folding()
-        self._latest: dict[str, tuple[datetime, Use]] = {}
+        self._latest: dict[str, tuple[datetime, _Use]] = {}
         self._uses: dict[str, LastUse] = {}
         self._turn = 0
         self._looked_at: list[str] = []
@@ -162,18 +177,46 @@ class StoredJournal:
 
     # In the loop
 
-    def used(self, use: Use) -> None:
-        """Note that a credential was right; where the queue is full, the next use tells it."""
+    def used(
+        self, principal: str, token: str, address: str, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Note that a credential was right; where the queue is full, the next use tells it.
+
+        What is used again from the same place is noted again only a while later.
+        """
+        noticed, seen = self._noticed, (token or principal, address)
+        if seen in noticed:
+            return
         if self._offered - self._taken < QUEUE_MAX:
+            noticed.add(seen)
             self._offered += 1
-            self._queue.append(use)
+            self._queue.append(_Use(principal, token, address, headers))
 
     def decided(self, decisions: Decisions) -> None:
         """Note the answers of a request; UnavailableError `journal.full` where it is required."""
-        number = len(decisions.decided)
-        if self._has_room(number):
-            self._offered += number
+        answers = decisions.decided
+        if not self._in_full:
+            # Counted at once: what is kept for a while costs more than what is used up.
+            self._count_allowed(decisions.asker.token, answers)
+            answers = [one for one in answers if not one.allowed]
+            if not answers:
+                return
+            decisions = Decisions(decisions.asker, decisions.moment, answers)
+        if self._has_room(len(answers)):
+            self._offered += len(answers)
             self._queue.append(decisions)
+
+    def _count_allowed(self, token: Token, answers: Sequence[Decided]) -> None:
+        with self._allowed_lock:
+            counts = self._allowed
+            for asked, _, _, allowed in answers:
+                if not allowed:
+                    continue
+                key = token.owner, token.id, asked.tenant, asked.subject, asked.type, asked.action
+                if key in counts or len(counts) < QUEUE_MAX:
+                    counts[key] = counts.get(key, 0) + 1
+                else:
+                    self._turned_away += 1
 
     def noted(self, entry: Entry, *, only_counted: bool = False) -> None:
         """Note anything else; raises as `decided`."""
@@ -240,6 +283,8 @@ class StoredJournal:
         entries_due = bool(self._unwritten) and (
             now - self._entries_at >= ENTRIES_SECONDS or len(self._unwritten) >= BATCH_ENTRIES
         )
+        if counts_due:
+            self._noticed = set()
         if now < self._retry_at:
             _answer(waiters, unwritable=True)
         elif waiters or counts_due or entries_due:
@@ -253,10 +298,11 @@ class StoredJournal:
         waiters: list[_Waiter] = []
         now = self._inputs.now()
         self._folding.go_on(journal.minute_of(now))
+        self._take_allowed()
         queue = self._queue
         for _ in range(len(queue)):
             item = queue.popleft()
-            if isinstance(item, Use):
+            if isinstance(item, _Use):
                 self._taken += 1
                 self._latest[item.principal] = used = now, item
                 if item.token:
@@ -273,15 +319,35 @@ class StoredJournal:
                 self._take_entry(*item)
         return waiters
 
+    def _take_allowed(self) -> None:
+        with self._allowed_lock:
+            allowed, self._allowed = self._allowed, {}
+        for (principal, token, tenant, subject, type_, action), number in allowed.items():
+            counted = Counted(
+                self._folding.minute,
+                "decision",
+                "ALLOWED",
+                "",
+                tenant,
+                principal,
+                token,
+                subject or "",
+                type_,
+                action,
+                "",
+            )
+            self._count(token, counted, number)
+
     def _take_decisions(self, decisions: Decisions) -> None:
         asker = decisions.asker
         token = asker.token
-        in_full = self._mode != "denials"
         for one in decisions.decided:
-            if in_full or (not one.allowed and self._folding.admits(token.id, stranger=False)):
+            if self._in_full or (
+                not one.allowed and self._folding.admits(token.id, stranger=False)
+            ):
                 self._keep(decision(decisions, one, self._email_index))
             else:
-                self._count(token.id, _counted_decision(self._folding.minute, token, one))
+                self._count(token.id, _counted_denial(self._folding.minute, token, one))
 
     def _take_entry(self, entry: Entry, only_counted: bool) -> None:  # noqa: FBT001 - a pair of the queue, taken apart
         stranger = entry.principal is None
@@ -319,9 +385,9 @@ class StoredJournal:
         self._lost += 1
         self._gap = True
 
-    def _count(self, source: str, counted: Counted) -> None:
-        self._counted += 1
-        self._folding.count(source, counted)
+    def _count(self, source: str, counted: Counted, number: int = 1) -> None:
+        self._counted += number
+        self._folding.count(source, counted, number)
 
     def _write(self, *, with_counts: bool) -> bool:
         """Write in one transaction; False where it failed, and all is kept for the next time."""
@@ -390,16 +456,16 @@ class StoredJournal:
         self._prune_at = self._inputs.monotonic() + pause
 
 
-def _last(at: datetime, use: Use) -> LastUse:
+def _last(at: datetime, use: _Use) -> LastUse:
     return LastUse(at, use.address, agent_of(use.headers))
 
 
-def _counted_decision(minute: int, token: Token, one: Decided) -> Counted:
+def _counted_denial(minute: int, token: Token, one: Decided) -> Counted:
     asked = one.asked
     return Counted(
         minute,
         "decision",
-        "ALLOWED" if one.allowed else "DENIED",
+        "DENIED",
         "",
         asked.tenant,
         token.owner,

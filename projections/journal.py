@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import chain, takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -33,10 +33,9 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateSchema
 
-from projections.views import SCHEMA, TEXT, Instant, Values
+from projections.views import SCHEMA, TEXT, Instant
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -65,7 +64,7 @@ _MINUTE: Final = timedelta(minutes=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened; what it does not concern is None.
 
     `position` and `clock` are the facts and the clock that a decision was taken by: with both, it
@@ -252,20 +251,34 @@ def write(
     taking = update(_HEAD).values(sequence=_HEAD.c.sequence + len(entries), turn=_HEAD.c.turn + 1)
     last, turn = connection.execute(taking.returning(_HEAD.c.sequence, _HEAD.c.turn)).one()
     first = last - len(entries) + 1
-    if entries:
-        _insert(connection, [(number, *_values(one)) for number, one in enumerate(entries, first)])
-    counted = [(*key, number) for key, number in sorted(counts)]
-    if counted:
-        connection.execute(_adding(connection), _rows(COUNTS, counted))
-    used = [(id_, *use, turn) for id_, use in sorted(uses)]
-    if used:
-        connection.execute(_renewing(connection), _rows(_LAST_USES, used))
+    rows = [(number, *_values(one)) for number, one in enumerate(entries, first)]
+    if connection.dialect.name == "postgresql":
+        _copy(connection, rows)
+    else:
+        _insert(connection, ENTRIES, rows)
+    _insert(connection, COUNTS, [(*key, number) for key, number in sorted(counts)], _ADDING)
+    used = [(id_, _stored(use.at), *use[1:], turn) for id_, use in sorted(uses)]
+    _insert(connection, _LAST_USES, used, _RENEWING)
 
 
 _values_of: Final = attrgetter(*_FIELDS)
 _stored: Final = Instant.stored
 _AT: Final = _FIELDS.index("at")
 _CLOCK: Final = _FIELDS.index("clock")
+
+_ADDING: Final = (
+    f"ON CONFLICT ({', '.join(Counted._fields)})"
+    f" DO UPDATE SET number = {COUNTS.name}.number + excluded.number"
+)
+# Another process may have written a later use first.
+_RENEWING: Final = (
+    "ON CONFLICT (id) DO UPDATE SET at = excluded.at, address = excluded.address,"
+    f" agent = excluded.agent, turn = excluded.turn WHERE excluded.at >= {_LAST_USES.name}.at"
+)
+
+# Rows that one statement inserts. SQLite's driver lets the event loop go on after each statement,
+# and then has to wait for its turn: a turn for each row would cost many times the row.
+_ROWS_AT_ONCE: Final = (256, 32, 4, 1)
 
 
 def _values(entry: Entry) -> list[Any]:
@@ -275,52 +288,36 @@ def _values(entry: Entry) -> list[Any]:
     return values
 
 
-def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+def _insert(
+    connection: Connection, table: Table, rows: list[tuple[Any, ...]], conflict: str = ""
+) -> None:
     """Insert past the library, whose care for each value takes longer than the database."""
-    names = ENTRIES.columns.keys()
-    if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" for _ in names)
-        connection.exec_driver_sql(
-            f"INSERT INTO {ENTRIES.name} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608 - the table's own names
-            rows,
+    names = table.columns.keys()
+    on_sqlite = connection.dialect.name == "sqlite"
+    place = table.name if on_sqlite else f"{SCHEMA}.{table.name}"
+    row = f"({', '.join('?' if on_sqlite else '%s' for _ in names)})"
+    done = 0
+    for size in _ROWS_AT_ONCE:
+        statement = (
+            f"INSERT INTO {place} ({', '.join(names)})"  # noqa: S608 - names of tables and columns
+            f" VALUES {', '.join([row] * size)} {conflict}"
         )
-        return
+        while len(rows) - done >= size:
+            values = tuple(chain.from_iterable(rows[done : done + size]))
+            connection.exec_driver_sql(statement, values)
+            done += size
+
+
+def _copy(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert entries by PostgreSQL's own way for many rows."""
+    names = ", ".join(ENTRIES.columns.keys())
     driver: Any = connection.connection
     with (
         driver.cursor() as cursor,
-        cursor.copy(f"COPY {SCHEMA}.{ENTRIES.name} ({', '.join(names)}) FROM STDIN") as copy,
+        cursor.copy(f"COPY {SCHEMA}.{ENTRIES.name} ({names}) FROM STDIN") as copy,
     ):
         for row in rows:
             copy.write_row(row)
-
-
-def _rows(table: Table, rows: list[tuple[Any, ...]]) -> list[Values]:
-    names = table.columns.keys()
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _adding(connection: Connection) -> Any:  # noqa: ANN401 - each database has an insert of its own
-    new = _insertion(connection, COUNTS)
-    return new.on_conflict_do_update(
-        index_elements=[COUNTS.c[name] for name in Counted._fields],
-        set_={"number": COUNTS.c.number + new.excluded.number},
-    )
-
-
-def _renewing(connection: Connection) -> Any:  # noqa: ANN401 - each database has an insert of its own
-    new = _insertion(connection, _LAST_USES)
-    newer = {name: new.excluded[name] for name in (*LastUse._fields, "turn")}
-    return new.on_conflict_do_update(
-        index_elements=[_LAST_USES.c.id],
-        set_=newer,
-        # Another process may have written a later use first.
-        where=new.excluded.at >= _LAST_USES.c.at,
-    )
-
-
-def _insertion(connection: Connection, table: Table) -> Any:  # noqa: ANN401 - each database has an insert of its own
-    kind = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return kind.insert(table)
 
 
 # Asking

@@ -17,6 +17,7 @@ from ops.bench import (
     command_costs,
     endpoints,
     http_checks,
+    journal_costs,
     replay,
     start,
     token_costs,
@@ -40,6 +41,7 @@ BENCHMARKS: Final = {
     "http": Benchmark(http_checks.run, "an evaluation over HTTP beside a bare server"),
     "endpoints": Benchmark(endpoints.run, "other routes over HTTP beside a bare server"),
     "tokens": Benchmark(token_costs.run, "from a token's text to its live principal"),
+    "journal": Benchmark(journal_costs.run, "an evaluation with its record beside one without"),
     "check": Benchmark(check.run, "a check in the process beside the bare mask loop", (10,)),
 }
 

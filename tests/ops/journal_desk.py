@@ -9,7 +9,6 @@ from msgspec import UNSET
 
 from api.journal import Decided, Decisions
 from api.judging import Asked, Asker, Moment
-from api.questions import Evaluation, Subject
 from domain.ids import MAIN, ServiceAccountId, TokenId
 from domain.state import State
 from domain.tokens import Token
@@ -72,8 +71,9 @@ def decisions(
 ) -> Decisions:
     """So many equal answers in one request."""
     asked = Asked(BOT, "FLOW", action, MAIN, None, None, None, "", explains=False)
-    words = Evaluation(subject=Subject("service_account", "bot"))
-    return Decisions(by or asker(), MOMENT, [Decided(asked, words, allowed)] * number)
+    return Decisions(
+        by or asker(), MOMENT, [Decided(asked, "service_account", "bot", allowed)] * number
+    )
 
 
 class Desk:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from api.journal import Use
 from api.problems import UnavailableError
 from ops import journal as ops_journal
 from ops.journal import QUEUE_MAX, StoredJournal
@@ -89,10 +88,10 @@ def test_a_full_queue_turns_away_counts_and_tells(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The memory is bounded; what had no room is told by number and in the log, once a minute."""
-    desk.journal.decided(decisions(QUEUE_MAX))
-    desk.journal.decided(decisions(2))
+    desk.journal.decided(decisions(QUEUE_MAX, allowed=False))
+    desk.journal.decided(decisions(2, allowed=False))
     desk.journal.noted(SIGNED_IN)
-    desk.journal.used(Use("bot", "t1", "", []))
+    desk.journal.used("bot", "t1", "", [])
     assert (QUEUE_MAX, 3) == (desk.journal.tally().queued, desk.journal.tally().dropped)
 
     for _ in range(3):
@@ -101,7 +100,21 @@ def test_a_full_queue_turns_away_counts_and_tells(
 
     told = [record for record in caplog.records if record.msg == "journal entries were dropped"]
     assert [3] == [vars(record)["dropped"] for record in told]
-    assert (QUEUE_MAX, 0) == (desk.counted(), desk.journal.tally().queued)
+    assert (QUEUE_MAX, 0) == (desk.counted() + len(desk.kept()), desk.journal.tally().queued)
+
+
+def test_allows_of_too_many_things_at_once_are_told_as_dropped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted at once is bounded too; what is known already is still counted."""
+    monkeypatch.setattr(ops_journal, "QUEUE_MAX", 2)
+    for number in range(5):
+        desk.journal.decided(decisions(action=f"A{number}"))
+    desk.journal.decided(decisions(action="A0"))
+
+    desk.write()
+
+    assert (3, 3) == (desk.counted(), desk.journal.tally().dropped)
 
 
 def test_what_cannot_be_written_is_kept_in_order_and_written_later(
@@ -167,7 +180,7 @@ def test_everything_is_written_at_the_end(desk: Desk) -> None:
     """Reliability E3: a shutdown flushes entries, counts and last uses, due or not."""
     desk.journal.noted(SIGNED_IN)
     desk.journal.decided(decisions())
-    desk.journal.used(Use("bot", "t1", "192.0.2.1", [(b"user-agent", b"curl/8")]))
+    desk.journal.used("bot", "t1", "192.0.2.1", [(b"user-agent", b"curl/8")])
 
     desk.journal.stop()
 

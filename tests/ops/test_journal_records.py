@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.journal import Use
 from api.problems import UnavailableError
 from ops import journal as ops_journal
 from ops.journal import QUEUE_MAX, StoredJournal
@@ -121,7 +120,7 @@ def test_a_question_to_a_broken_store_is_unavailable(strict: Desk) -> None:
 
 def test_last_uses_are_known_right_after_a_restart(desk: Desk) -> None:
     """Security 4.4: what was used before stays told; a later use takes its place."""
-    desk.journal.used(Use("bot", "t1", "192.0.2.1", [(b"host", b"x"), (b"user-agent", b"curl/8")]))
+    desk.journal.used("bot", "t1", "192.0.2.1", [(b"host", b"x"), (b"user-agent", b"curl/8")])
     desk.write()
 
     again = StoredJournal(desk.engine, desk.inputs, lambda _: b"")
@@ -138,7 +137,7 @@ def test_last_uses_are_known_right_after_a_restart(desk: Desk) -> None:
 def test_last_uses_of_other_processes_are_followed(desk: Desk) -> None:
     """What another process has seen shows here within its flush and one's own."""
     other = StoredJournal(desk.engine, desk.inputs, lambda _: b"")
-    other.used(Use("bot", "t1", "192.0.2.1", []))
+    other.used("bot", "t1", "192.0.2.1", [])
     other.flush(everything=True)
 
     desk.write()
@@ -149,9 +148,9 @@ def test_last_uses_of_other_processes_are_followed(desk: Desk) -> None:
 
 def test_a_use_between_two_writes_is_not_forgotten(desk: Desk) -> None:
     """The newest use is told at once, and written with the next batch."""
-    desk.journal.used(Use("bot", "t1", "192.0.2.1", []))
+    desk.journal.used("bot", "t1", "192.0.2.1", [])
     desk.write()
-    desk.journal.used(Use("bot", "t1", "192.0.2.2", []))
+    desk.journal.used("bot", "t1", "192.0.2.2", [])
     desk.journal.flush()
     first = desk.journal.last_use("t1")
 
@@ -166,7 +165,7 @@ def test_what_is_too_old_goes_and_last_uses_of_what_exists_stay(tmp_path: Path) 
     """Retention is about entries; when a token was last used is known as long as there is one."""
     desk = Desk(tmp_path / "journal.db", exists=lambda id_: id_ != "t2")
     for token in ("t1", "t2"):
-        desk.journal.used(Use("bot", token, "", []))
+        desk.journal.used("bot", token, "", [])
     desk.journal.noted(SIGNED_IN)
     desk.journal.decided(decisions())
     desk.write()
