@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from api.call import Call
     from api.judging import Asked, Asker, Moment
     from api.service import Service
+    from domain.ids import SubjectId
     from domain.state import State
 
 EVALUATE: Final = "access.evaluate"
+_ALLOWED: Final = "allowed"
 TEXT_CHARACTERS_MAX: Final = 256
 
 # Refusals of a credential that has been told apart, before it is known who calls.
@@ -300,34 +302,47 @@ def _of_principal(service: Service, id_: str) -> dict[str, Any]:
 def decision(decisions: Decisions, one: Decided, email_index: Callable[[str], bytes]) -> Entry:
     """Answer the entry of one decision (authzen 9)."""
     asker, moment, _ = decisions
-    asked = one.asked
-    token = asker.token
-    resource = asked.resource
-    state = moment.state
-    at = datetime.fromtimestamp(moment.asked, UTC)
-    return Entry(
-        at=at,
+    asked, type_, text, allowed = one
+    found, resource_type, action, tenant, namespace, resource, narrowing, _, _ = asked
+    token, state = asker.token, moment.state
+    resource_id = None if resource is None else resource[1]
+    if found is None or text != found:
+        text = _subject_asked(found, text, state, email_index)
+    entry = Entry(
+        at=datetime.fromtimestamp(moment.asked, UTC),
         kind="decision",
-        outcome="ALLOWED" if one.allowed else "DENIED",
-        code="allowed" if one.allowed else _why_not(asked),
+        outcome="ALLOWED" if allowed else "DENIED",
+        code=_ALLOWED if allowed else _why_not(asked),
         position=state.position,
         clock=None if moment.now == moment.asked else datetime.fromtimestamp(moment.now, UTC),
-        tenant=clean(asked.tenant),
+        tenant=tenant,
         principal=token.owner,
         principal_type="service_account" if token.owner in state.service_accounts else "user",
         token=token.id,
         via="api",
         address=asker.address or None,
-        request_id=_cut(asker.request_id),
+        request_id=asker.request_id or None,
         operation=EVALUATE,
-        subject_type=clean(one.type),
-        subject_asked=_subject_asked(asked, one.text, state, email_index),
-        subject=asked.subject,
-        action=clean(asked.action),
-        resource_type=clean(asked.type),
-        resource_id=None if resource is None else clean(resource[1]),
-        namespace=None if asked.namespace is None else clean(asked.namespace),
-        detail=None if asked.token is None else _encode({"token": _cut(asked.token)}).decode(),
+        subject_type=type_,
+        subject_asked=text,
+        subject=found,
+        action=action,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        namespace=namespace,
+        detail=None if narrowing is None else _encode({"token": narrowing}).decode(),
+    )
+    # What the caller wrote, looked at all together: nearly always it is harmless.
+    words = (tenant, asker.request_id, type_, text, action, resource_type, narrowing or "")
+    if _is_harmless("".join(words) + (resource_id or "") + (namespace or "")):
+        return entry
+    return _cleaned(entry)
+
+
+def _cleaned(entry: Entry) -> Entry:
+    members = msgspec.structs.asdict(entry).items()
+    return msgspec.structs.replace(
+        entry, **{name: clean(value) for name, value in members if isinstance(value, str)}
     )
 
 
@@ -337,18 +352,14 @@ def _why_not(asked: Asked) -> str:
 
 
 def _subject_asked(
-    asked: Asked,
-    text: str,
-    state: State,
-    email_index: Callable[[str], bytes],
+    found: SubjectId | None, text: str, state: State, email_index: Callable[[str], bytes]
 ) -> str:
-    """Answer the subject as it was written: in the clear where it is an id, or names a program.
+    """Answer the subject as it was written, in the clear where it names a program or a group.
 
     Anything else may be a person's e-mail or alias.
     """
-    found = asked.subject
-    if text == found or found in state.service_accounts or found in state.groups:
-        return clean(text)
+    if found is not None and (found in state.service_accounts or found in state.groups):
+        return text
     return f"index:{email_index(text).hex()}"
 
 
@@ -362,10 +373,14 @@ def agent_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 def clean(text: str) -> str:
     """Answer text as it may be kept for long: no token of ours, no NUL, no half character."""
-    if text.isascii() and text.isprintable() and "mun" not in text:
+    if _is_harmless(text):
         return text
     kept = redact(text).replace("\0", "")
     return kept.encode("utf-8", "replace").decode()
+
+
+def _is_harmless(text: str) -> bool:
+    return text.isascii() and text.isprintable() and "mun" not in text
 
 
 def _cut(text: object) -> str | None:

@@ -200,6 +200,7 @@ _GRANTS: Final = {
 _SQLITE_PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
+    "wal_autocheckpoint=8192",
     "journal_size_limit=67108864",
     "cache_size=-16384",
 )
@@ -251,7 +252,7 @@ def write(
     taking = update(_HEAD).values(sequence=_HEAD.c.sequence + len(entries), turn=_HEAD.c.turn + 1)
     last, turn = connection.execute(taking.returning(_HEAD.c.sequence, _HEAD.c.turn)).one()
     first = last - len(entries) + 1
-    rows = [(number, *_values(one)) for number, one in enumerate(entries, first)]
+    rows = [_values(number, one) for number, one in enumerate(entries, first)]
     if connection.dialect.name == "postgresql":
         _copy(connection, rows)
     else:
@@ -261,10 +262,10 @@ def write(
     _insert(connection, _LAST_USES, used, _RENEWING)
 
 
-_values_of: Final = attrgetter(*_FIELDS)
+_CLOCK: Final = _FIELDS.index("clock") + 1
+_values_until_clock: Final = attrgetter(*_FIELDS[:_CLOCK])
+_values_from_there: Final = attrgetter(*_FIELDS[_CLOCK:])
 _stored: Final = Instant.stored
-_AT: Final = _FIELDS.index("at")
-_CLOCK: Final = _FIELDS.index("clock")
 
 _ADDING: Final = (
     f"ON CONFLICT ({', '.join(Counted._fields)})"
@@ -281,11 +282,9 @@ _RENEWING: Final = (
 _ROWS_AT_ONCE: Final = (256, 32, 4, 1)
 
 
-def _values(entry: Entry) -> list[Any]:
-    values = list(_values_of(entry))
-    values[_AT] = _stored(entry.at)
-    values[_CLOCK] = _stored(entry.clock)
-    return values
+def _values(number: int, entry: Entry) -> tuple[Any, ...]:
+    at, *before, clock = _values_until_clock(entry)
+    return number, _stored(at), *before, _stored(clock), *_values_from_there(entry)
 
 
 def _insert(
