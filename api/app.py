@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import documents, health, sign_in
+from api import documents, health, sign_in, system
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
@@ -109,6 +109,7 @@ def _contract() -> list[Any]:
         me,
         roles,
         service_accounts,
+        system,
         tenant_access,
         tenants,
         tokens,

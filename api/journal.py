@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
+from msgspec import Struct
 
 from api.problems import (
     AuthenticationError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from api.call import Call
     from api.judging import Asked, Asker, Moment
     from api.service import Service
-    from domain.ids import SubjectId
+    from domain.ids import SubjectId, TenantId
     from domain.state import State
 
 EVALUATE: Final = "access.evaluate"
@@ -59,6 +60,21 @@ class Decisions(NamedTuple):
     asker: Asker
     moment: Moment
     decided: Sequence[Decided]
+
+
+class Tally(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How the journal of a process stands, since it began.
+
+    `counted` acts are told by counts only; `dropped` ones are not told at all.
+    """
+
+    mode: str
+    queued: int
+    unwritten: int
+    written: int
+    counted: int
+    dropped: int
+    write_failures: int
 
 
 class Journal(Protocol):
@@ -89,6 +105,10 @@ class Journal(Protocol):
 
     def last_use(self, id_: str) -> LastUse | None:
         """Answer the last use of a token or a principal, a minute behind at most."""
+        ...
+
+    def tally(self) -> Tally:
+        """Answer how it stands."""
         ...
 
 
@@ -252,7 +272,7 @@ def _of_call(call: Call, kind: Kind, **more: Any) -> Entry:  # noqa: ANN401 - th
         "outcome": "ALLOWED",
         "at": call.service.inputs.now(),
         "position": call.service.state.position,
-        "tenant": _cut(call.parameters.get("tenant")),
+        "tenant": _tenant(call),
         "principal": caller.principal,
         "principal_type": actor.type,
         "token": None if caller.token is None else caller.token.id,
@@ -263,6 +283,12 @@ def _of_call(call: Call, kind: Kind, **more: Any) -> Entry:  # noqa: ANN401 - th
         "operation": call.operation,
     }
     return Entry(kind=kind, **(members | more))
+
+
+def _tenant(call: Call) -> str | None:
+    """Answer the tenant of the path, where there is one of that name."""
+    tenant: TenantId | None = call.parameters.get("tenant")
+    return tenant if tenant is not None and tenant in call.service.state.tenants else None
 
 
 def _of_user(service: Service, scope: HTTPScope, user: str, kind: Kind) -> Entry:

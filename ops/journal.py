@@ -20,10 +20,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import psycopg
-from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.journal import Decided, Decisions, agent_of, decision
+from api.journal import Decided, Decisions, Tally, agent_of, decision
 from api.problems import UnavailableError
 from ops.sessions import network_of
 from ops.settings import JournalMode
@@ -59,21 +58,6 @@ _UNWRITABLE: Final = (SQLAlchemyError, psycopg.Error)
 T = TypeVar("T")
 
 _log = logging.getLogger("muniment.journal")
-
-
-class Tally(Struct, frozen=True, kw_only=True):
-    """How the journal of this process stands, since it began.
-
-    `counted` acts are told by counts only; `dropped` ones are not told at all.
-    """
-
-    mode: JournalMode
-    queued: int
-    unwritten: int
-    written: int
-    counted: int
-    dropped: int
-    write_failures: int
 
 
 # Principal, token, tenant, subject, resource type and action of what was allowed.

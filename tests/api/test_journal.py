@@ -306,6 +306,29 @@ def test_a_person_is_used_by_password_and_by_session(http: Served) -> None:
     assert [START + timedelta(seconds=60), START + timedelta(seconds=120)] == seen
 
 
+# Standing
+
+
+def test_an_owner_sees_how_the_journal_stands(http: Served) -> None:
+    """What was dropped, if anything, is told to whom it concerns, and to nobody else."""
+    sign_in(http)
+    http.run(http.journal.settle())
+
+    standing = http.get("system/journal").json()
+
+    assert {
+        "mode": "denials",
+        "queued": 0,
+        "unwritten": 0,
+        "written": 1,
+        "counted": 0,
+        "dropped": 0,
+        "writeFailures": 0,
+    } == standing | {"queued": 0}
+    by = http.bearer(http.account())
+    problem(http.get("system/journal", by=by), 403, "privilege.required")
+
+
 # Text that callers write
 
 
