@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -36,9 +36,24 @@ if TYPE_CHECKING:
     from domain.ids import SubjectId, TenantId
     from domain.state import State
 
+T = TypeVar("T")
+
 EVALUATE: Final = "access.evaluate"
 _ALLOWED: Final = "allowed"
 TEXT_CHARACTERS_MAX: Final = 256
+
+# By the segments of the paths.
+_NOUNS: Final = {
+    "auditlogs": "AUDITLOG",
+    "bindings": "BINDING",
+    "groups": "GROUP",
+    "me": "USER",
+    "roles": "ROLE",
+    "service-accounts": "SERVICE_ACCOUNT",
+    "tenant-access": "TENANT_ACCESS",
+    "tenants": "TENANT",
+    "users": "USER",
+}
 
 # Refusals of a credential that has been told apart, before it is known who calls.
 _OF_CREDENTIALS: Final = frozenset({"token.address", "csrf", "impersonation.unsupported"})
@@ -107,6 +122,10 @@ class Journal(Protocol):
         """Answer the last use of a token or a principal, a minute behind at most."""
         ...
 
+    async def ask(self, query: Callable[..., T], *args: object) -> T:
+        """Answer a query of the journal, off the loop. Raises as `settle`."""
+        ...
+
     def tally(self) -> Tally:
         """Answer how it stands."""
         ...
@@ -161,17 +180,21 @@ def _refused_call(call: Call, scope: HTTPScope, error: Exception) -> Entry | Non
     """
     if not isinstance(error, DomainError) or (call.reads and not isinstance(error, ForbiddenError)):
         return None
-    gate = scope["route_handler"].opt["gate"]
-    needed = gate.needs
+    needed = scope["route_handler"].opt["gate"].needs
     return _of_call(
         call,
         "refusal",
         code=error.code,
         outcome="DENIED",
-        resource_type=None if needed is None else needed.type,
+        resource_type=_noun(call) if needed is None else needed.type,
         action=scope["method"] if needed is None else needed.action,
         resource_id=_cut(call.parameters.get("id")),
     )
+
+
+def _noun(call: Call) -> str | None:
+    """Answer the type of the objects that a route is about which needs no permission of theirs."""
+    return next((_NOUNS[part] for part in call.path.split("/") if part in _NOUNS), None)
 
 
 def refused_question(

@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from itertools import chain, takewhile
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 from msgspec import Struct
 from sqlalchemy import (
@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateSchema
 
+from projections import filters
 from projections.views import SCHEMA, TEXT, Instant
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ def minute_of(instant: datetime) -> int:
 
 # Tables
 
+# What the audit trail shows beside the events (projections.journal_trail).
+SHOWN: Final = "kind NOT IN ('decision', 'search', 'token_failure', 'token_leak')"
+
 _METADATA: Final = MetaData()
 _BIG: Final = BigInteger().with_variant(Integer, "sqlite")
 
@@ -155,6 +159,15 @@ ENTRIES: Final = Table(
     *(_column(name) for name in _FIELDS),
     Index("journal_entries_of_tenant", "tenant", "sequence"),
     Index("journal_entries_by_principal", "principal", "sequence"),
+    # Few among many decisions, and asked for with every page of the trail.
+    Index(
+        "journal_entries_shown",
+        "tenant",
+        "position",
+        "sequence",
+        sqlite_where=text(SHOWN),
+        postgresql_where=text(SHOWN),
+    ),
 )
 
 COUNTS: Final = Table(
@@ -216,6 +229,7 @@ def open_sqlite(path: Path) -> Engine:
         for pragma in _SQLITE_PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        filters.prepare(cast("Any", connection))
 
     event.listen(engine, "connect", prepare)
     with engine.begin() as connection:
@@ -352,15 +366,19 @@ def _matching(wanted: Wanted) -> ColumnElement[bool]:
     return and_(column.sequence > 0, *conditions)
 
 
-_SELECTION: Final = [ENTRIES.c.sequence, *(ENTRIES.c[name] for name in _FIELDS)]
+def selection() -> list[ColumnElement[Any]]:
+    """Answer the columns of which an entry is made, its number before them."""
+    return [ENTRIES.c.sequence, *(ENTRIES.c[name] for name in _FIELDS)]
+
+
+def entry_of(values: Iterable[Any]) -> Entry:
+    """Answer the entry that the columns of `selection` hold behind its number."""
+    return Entry(**dict(zip(_FIELDS, values, strict=True)))
 
 
 def _kept(connection: Connection, statement: Select[Any]) -> tuple[Kept, ...]:
     found = connection.execute(statement)
-    return tuple(
-        Kept(sequence, Entry(**dict(zip(_FIELDS, values, strict=True))))
-        for sequence, *values in found
-    )
+    return tuple(Kept(sequence, entry_of(values)) for sequence, *values in found)
 
 
 def newest(
@@ -370,7 +388,7 @@ def newest(
     matching = _matching(wanted)
     if before is not None:
         matching = and_(matching, ENTRIES.c.sequence < before)
-    statement = select(*_SELECTION).where(matching)
+    statement = select(*selection()).where(matching)
     return _kept(connection, statement.order_by(ENTRIES.c.sequence.desc()).limit(limit))
 
 
@@ -381,7 +399,7 @@ def following(
     matching = and_(_matching(wanted), ENTRIES.c.sequence > after)
     if until is not None:
         matching = and_(matching, ENTRIES.c.sequence <= until)
-    statement = select(*_SELECTION).where(matching)
+    statement = select(*selection()).where(matching)
     return _kept(connection, statement.order_by(ENTRIES.c.sequence).limit(limit))
 
 

@@ -297,6 +297,7 @@ def test_a_person_is_used_by_password_and_by_session(http: Served) -> None:
     cookie = sign_in(http).cookies["JWT"]
     for by in (basic(ROOT_EMAIL), {"Cookie": f"JWT={cookie}"}):
         http.inputs.advance(60)
+        http.run(http.journal.settle())
         http.get("me", by=by)
         http.run(http.journal.settle())
         used = http.journal.last_use(http.root_id)
