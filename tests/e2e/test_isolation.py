@@ -237,7 +237,7 @@ def shown(owner: Client, tenants: Tenants) -> list[Any]:
         f"{beta}/bindings/{ids['binding']}",
         f"{beta}/tenant-access",
         f"{API}/users/{ids['user']}",
-        f"{beta}/auditlogs/search?size=100",
+        f"{beta}/auditlogs/search?size=100&filters[event][NOT_CONTAINS]=journal.",
     )
     return [owner.made("GET", path) for path in paths]
 
