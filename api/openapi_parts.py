@@ -13,7 +13,11 @@ from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
 from api.problem_codes import TITLES
-from api.problems import MEDIA_TYPE, Refusal, compose
+from api.problems import (
+    MEDIA_TYPE,
+    Refusal,
+    compose,
+)
 from domain import names
 
 Schema = dict[str, Any]

@@ -41,6 +41,8 @@ TITLES: Final[dict[str, str]] = {
     "idempotency.mismatch": "Idempotency-Key used with another request",
     "idempotency.running": "The first request with this key is still running",
     "internal": "Internal error",
+    "journal.full": "The journal takes no more now",
+    "journal.unwritable": "The journal cannot be written",
     "method.not_allowed": "Method not allowed",
     "page.invalid": "Invalid page",
     "position.ambiguous": "More than one moment asked for",

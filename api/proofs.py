@@ -20,7 +20,6 @@ from msgspec import UNSET
 from api import cursors
 from api.call import OPEN, POSITION_HEADER, SELF, Answer, Call, position_parameter
 from api.evidence import Origin, Signed
-from api.problems import MalformedError, NotSealedError, UnavailableError
 from api.proof_forms import (
     CheckpointForm,
     CheckpointPage,
@@ -29,6 +28,11 @@ from api.proof_forms import (
     InclusionForm,
     KeyForm,
     KeysForm,
+)
+from api.request_errors import (
+    MalformedError,
+    NotSealedError,
+    UnavailableError,
 )
 from domain import access, commands
 from domain.errors import InvalidError, NotFoundError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from msgspec import Struct
 
 from api import credentials
-from api.problems import MalformedError, UnavailableError
+from api.request_errors import MalformedError, UnavailableError
 from domain import commands
 from domain.events import Actor, Event, Fact
 from domain.ids import CommandId, TenantId, UserId
@@ -24,6 +24,7 @@ from domain.token_text import TokenKind
 
 if TYPE_CHECKING:
     from api.evidence import Evidence
+    from api.journal import Journal
     from api.people import People
     from projections.access_graph import AccessGraph
     from projections.views import Views
@@ -110,8 +111,8 @@ class Failures(Protocol):
         """Wait for the turn to judge a password for an e-mail index; whether it may be at all."""
         ...
 
-    async def failed(self, account: bytes, address: str) -> None:
-        """Count a failure, within its turn."""
+    async def failed(self, account: bytes, address: str) -> bool:
+        """Count a failure, within its turn; whether it locks the account."""
         ...
 
     async def locked(self) -> frozenset[bytes]:
@@ -186,6 +187,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     passwords: Passwords
     sessions: Sessions
     failures: Failures
+    journal: Journal
     past: Past
     views: Views
     views_reached: ViewsReached
@@ -205,6 +207,7 @@ class Service:
         self.passwords = parts.passwords
         self.sessions = parts.sessions
         self.failures = parts.failures
+        self.journal = parts.journal
         self.past = parts.past
         self.views = parts.views
         self.health = parts.health

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from ops.store_errors import StoreSlowError, StoreUnreachableError
 
 if TYPE_CHECKING:

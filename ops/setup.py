@@ -37,6 +37,7 @@ from ops.stores import (
 from ops.vault import Vault, create_master_key, read_master_key, sqlite_engine
 from ops.writer import Outcome, Writer, settle
 from projections import (
+    journal,
     runner,  # noqa: F401 - importing it tells `views` of every table that there is
     views,
 )
@@ -149,6 +150,7 @@ def migrate(settings: Settings) -> None:
 def _make_views(owner: Engine) -> None:
     with open_postgresql(owner).begin() as connection:
         views.create(connection, role=ROLE)
+        journal.create(connection, role=ROLE)
 
 
 def give_together(

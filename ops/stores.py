@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import psycopg
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DatabaseError
 
 from domain.events import LogReader, Record
 from ops.checkpoints import Checkpoints, origin_of
@@ -21,9 +22,15 @@ from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_readers import SQLiteReader
 from ops.postgres import connect, connection_string
-from ops.store_errors import LogMissingError, StoreSlowError, StoreUnreachableError
+from ops.store_errors import (
+    LogMissingError,
+    StoreSlowError,
+    StoreUnreachableError,
+    UnsafeStoreError,
+)
 from ops.vault import Vault, read_master_key, sqlite_engine
 from ops.writer import WritableLog
+from projections import journal
 from projections.views import open_postgresql, open_sqlite
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ LOG_FILE: Final = "log.db"
 VAULT_FILE: Final = "vault.db"
 SESSIONS_FILE: Final = "sessions.db"
 VIEWS_FILE: Final = "views.db"
+JOURNAL_FILE: Final = "journal.db"
 SNAPSHOTS: Final = "snapshots"
 MASTER_KEY_FILE: Final = "master.key"
 _POOL_WAIT_SECONDS: Final = 2.0
@@ -67,6 +75,7 @@ class Stores(Struct, frozen=True, kw_only=True):
     checkpoints: Checkpoints
     sessions: Engine
     views: Engine
+    journal: Engine
     snapshots: Path
     shared: bool
 
@@ -120,6 +129,7 @@ def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
         sqlite_engine(directory / VAULT_FILE),
         sqlite_engine(directory / SESSIONS_FILE),
         open_sqlite(directory / VIEWS_FILE),
+        _open_journal(directory / JOURNAL_FILE),
     ]
     for engine in engines:
         stack.callback(engine.dispose)
@@ -130,9 +140,18 @@ def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
         checkpoints=_checkpoints(engines[0], vault, settings, log.log_id, inputs),
         sessions=engines[1],
         views=engines[2],
+        journal=engines[3],
         snapshots=directory / SNAPSHOTS,
         shared=False,
     )
+
+
+def _open_journal(path: Path) -> Engine:
+    """Open the journal; it is evidence, so one that cannot be read is not begun anew."""
+    try:
+        return journal.open_sqlite(path)
+    except DatabaseError as fault:
+        raise UnsafeStoreError(f"{path.name} cannot be read; keep it, and put it away") from fault
 
 
 def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack) -> Stores:
@@ -147,6 +166,7 @@ def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack)
         checkpoints=_checkpoints(engine, vault, settings, log.log_id, inputs),
         sessions=engine,
         views=open_postgresql(engine),
+        journal=open_postgresql(engine),
         snapshots=settings.data_dir / SNAPSHOTS,
         shared=True,
     )

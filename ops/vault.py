@@ -40,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from domain.ids import CommandId, TenantId
 from domain.sealed import ERASED, Erased, KeyId, Sealed, Secret
 from domain.token_text import base62

@@ -22,17 +22,20 @@ from api import credentials
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
+from api.journal import leaked
 from api.people import People
 from api.request_log import RequestLog
 from api.service import DRAINING, Health, Parts, Service
 from api.service import Settings as PublicSettings
 from domain import names
 from domain.events import decode
+from domain.ids import ServiceAccountId, TokenId, UserId
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
 from ops.collection import Freezer, collection_off
 from ops.event_log import PostgresLog
 from ops.evidence import StoredEvidence
+from ops.journal import StoredJournal
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sealing import Sealer
@@ -101,11 +104,7 @@ class Installation:
             begun = snapshots.load(self._snapshot, stores.log) or State()
             self._snapshot_position = begun.position
             state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
-            graph = AccessGraph(
-                state,
-                lambda email: vault.email_index(names.canonical_email(email)),
-                vault.alias_index,
-            )
+            graph = AccessGraph(state, self._email_index, vault.alias_index)
         self._history = History(stores.log.reader())
         self._history.keep(state)
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
@@ -132,6 +131,14 @@ class Installation:
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
+        self.journal = StoredJournal(
+            stores.journal,
+            inputs,
+            self._email_index,
+            mode=settings.journal,
+            days=settings.journal_days,
+            exists=self._exists,
+        )
         self.service = Service(self._parts(graph))
 
     def _parts(self, graph: AccessGraph) -> Parts:
@@ -145,6 +152,7 @@ class Installation:
             passwords=self._passwords,
             sessions=self._sessions,
             failures=self._failures,
+            journal=self.journal,
             past=self._history,
             views=Views(stores.views),
             views_reached=self._runner.wait_for,
@@ -158,6 +166,9 @@ class Installation:
                 public_checkpoints=settings.public_checkpoints,
             ),
         )
+
+    def _email_index(self, email: str) -> bytes:
+        return self._stores.vault.email_index(names.canonical_email(email))
 
     def application(self) -> ASGIApp:
         """Answer the whole ASGI application, from the front to the last route."""
@@ -200,6 +211,7 @@ class Installation:
         # Before the writer starts, so that nobody else reads the log's own connection.
         await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(credentials.end_leftovers, self.service)
+        await asyncio.to_thread(self.journal.start)
         self._runner.start()
         self._writer.start()
         self._sealer.start()
@@ -218,6 +230,7 @@ class Installation:
         await self._runner.wait_for(self.service.state.position, LAST_VIEWS_SECONDS)
         await asyncio.to_thread(self._sealer.stop)
         await asyncio.to_thread(self._runner.stop)
+        await asyncio.to_thread(self.journal.stop)
         self._passwords.close()
         self._sessions.close()
         self._failures.close()
@@ -279,8 +292,17 @@ class Installation:
             views_halted=self._runner.halted is not None,
         )
 
+    def _exists(self, id_: str) -> bool:
+        """Tell whether an id is still a token's or a principal's."""
+        state = self.service.state
+        return (
+            TokenId(id_) in state.tokens
+            or ServiceAccountId(id_) in state.service_accounts
+            or UserId(id_) in state.users
+        )
+
     def _note_leak(self, token: str, address: str, request_id: str) -> None:
-        del token
+        leaked(self.service, token, address, request_id)
         _log.warning(
             "a token stood in a request target",
             extra={"address": address, "request_id": request_id},

@@ -54,11 +54,14 @@ from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
 from ops import sessions
 from ops.evidence import StoredEvidence
+from ops.journal import StoredJournal
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
+from ops.settings import JournalMode
 from ops.setup import NewUser, sealed_user, system_context
 from ops.vault import Vault, sqlite_engine
 from ops.writer import Publication, Writer, settle
+from projections import journal
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
@@ -142,7 +145,7 @@ class Served:
     credential, by default the instance owner's token.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, journal_mode: JournalMode = "denials") -> None:
         self.inputs = FixedInputs()
         self.log = MemoryLog(LOG_ID)
         self._loop = asyncio.new_event_loop()
@@ -152,6 +155,7 @@ class Served:
             sqlite_engine(directory / "vault.db"),
             sqlite_engine(directory / "sessions.db"),
             open_sqlite(directory / "views.db"),
+            journal.open_sqlite(directory / "journal.db"),
         ]
         self.vault_engine = self._engines[0]
         self.vault = Vault.create(self.vault_engine, MASTER_KEY, LOG_ID, self.inputs)
@@ -160,6 +164,10 @@ class Served:
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
         self.sessions = StoredSessions(self.sign_ins, self.inputs)
         self.failures = StoredFailures(self.sign_ins, self.inputs)
+        self.journal_engine = self._engines[3]
+        self.journal = StoredJournal(
+            self.journal_engine, self.inputs, self._email_index, mode=journal_mode
+        )
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
         self._history = History(self.log)
@@ -168,6 +176,7 @@ class Served:
         )
         self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
         self.service = Service(self._parts())
+        self.journal.start()
         self._runner.start()
         self.writer.start()
         self.sealer.start()
@@ -175,20 +184,16 @@ class Served:
         self.root = bearer(self.token(self.root_id))
 
     def _parts(self) -> Parts:
-        vault = self.vault
         return Parts(
-            graph=AccessGraph(
-                State(),
-                lambda email: vault.email_index(names.canonical_email(email)),
-                vault.alias_index,
-            ),
+            graph=AccessGraph(State(), self._email_index, self.vault.alias_index),
             submit=self.writer.submit,
             inputs=self.inputs,
-            vault=vault,
-            people=People(vault),
+            vault=self.vault,
+            people=People(self.vault),
             passwords=self.passwords,
             sessions=self.sessions,
             failures=self.failures,
+            journal=self.journal,
             past=self._history,
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
@@ -196,6 +201,9 @@ class Served:
             evidence=StoredEvidence(self.sealer.checkpoints, self.sealer),
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
+
+    def _email_index(self, email: str) -> bytes:
+        return self.vault.email_index(names.canonical_email(email))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # As the server does; the test transport gives none.
@@ -222,6 +230,7 @@ class Served:
         self.writer.stop()
         self.sealer.stop()
         self._runner.stop()
+        self.journal.stop()
         self._pool.shutdown()
         self.run(asyncio.sleep(0))
         self._loop.close()
@@ -482,9 +491,9 @@ def has_null(value: object) -> bool:
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
+def served(directory: Path, journal_mode: JournalMode = "denials") -> Iterator[Served]:
     """Serve a new installation from a directory."""
-    installation = Served(directory)
+    installation = Served(directory, journal_mode)
     try:
         yield installation
     finally:

@@ -85,6 +85,7 @@ PATCH  owner      200 /api/v1/service-accounts/{id}/instanceowner
 PATCH  owner      200 /api/v1/service-accounts/{id}/superadmin
 GET    open       200 /api/v1/setup
 POST   owner      200 /api/v1/tenants
+GET    owner      200 /api/v1/system/journal
 GET    owner      200 /api/v1/tenants/search
 DELETE owner      204 /api/v1/tenants/{id}
 GET    owner      200 /api/v1/tenants/{id}

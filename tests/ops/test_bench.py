@@ -60,6 +60,11 @@ PROMISED: Final = {
         "GET bindings/{id}, requests a CPU second",
         "GET service-accounts/{id}, requests a CPU second",
     ),
+    "journal": (
+        "every decision kept, requests a CPU second",
+        "entries written in the process, absolute",
+        "no answer before its record, p99 of 64 callers, absolute",
+    ),
     "tokens": ("token to principal, p50, absolute",),
     "login": ("check p99 while 32 sign in, beside idle",),
     "batch": (
