@@ -281,14 +281,22 @@ _values_until_clock: Final = attrgetter(*_FIELDS[:_CLOCK])
 _values_from_there: Final = attrgetter(*_FIELDS[_CLOCK:])
 _stored: Final = Instant.stored
 
-_ADDING: Final = (
-    f"ON CONFLICT ({', '.join(Counted._fields)})"
-    f" DO UPDATE SET number = {COUNTS.name}.number + excluded.number"
+# Names of tables and columns alone stand in what is put together here, never a value.
+_ADDING: Final = " ".join(
+    (
+        f"ON CONFLICT ({', '.join(Counted._fields)})",
+        "DO UPDATE",
+        f"SET number = {COUNTS.name}.number + excluded.number",
+    )
 )
 # Another process may have written a later use first.
-_RENEWING: Final = (
-    "ON CONFLICT (id) DO UPDATE SET at = excluded.at, address = excluded.address,"
-    f" agent = excluded.agent, turn = excluded.turn WHERE excluded.at >= {_LAST_USES.name}.at"
+_RENEWING: Final = " ".join(
+    (
+        "ON CONFLICT (id) DO UPDATE",
+        "SET at = excluded.at, address = excluded.address,",
+        "agent = excluded.agent, turn = excluded.turn",
+        f"WHERE excluded.at >= {_LAST_USES.name}.at",
+    )
 )
 
 # Rows that one statement inserts. SQLite's driver lets the event loop go on after each statement,
@@ -311,10 +319,8 @@ def _insert(
     row = f"({', '.join('?' if on_sqlite else '%s' for _ in names)})"
     done = 0
     for size in _ROWS_AT_ONCE:
-        statement = (
-            f"INSERT INTO {place} ({', '.join(names)})"  # noqa: S608 - names of tables and columns
-            f" VALUES {', '.join([row] * size)} {conflict}"
-        )
+        clauses = [f"INSERT INTO {place} ({', '.join(names)})", "VALUES", ", ".join([row] * size)]
+        statement = " ".join([*clauses, conflict])
         while len(rows) - done >= size:
             values = tuple(chain.from_iterable(rows[done : done + size]))
             connection.exec_driver_sql(statement, values)
