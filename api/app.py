@@ -37,6 +37,7 @@ from api.request_errors import (
     UnavailableError,
     UnknownTokenError,
 )
+from api.trail import events, tail
 from domain import access, commands
 from domain.ids import CommandId
 from domain.permissions import Permission
@@ -117,11 +118,13 @@ def _contract() -> list[Any]:
         who_can,
         auditlogs,
         bindings,
+        events,
         groups,
         me,
         roles,
         service_accounts,
         system,
+        tail,
         tenant_access,
         tenants,
         tokens,

@@ -18,7 +18,7 @@ from litestar.response import Stream
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
-from api import openapi_access, openapi_checks, schema_rules
+from api import openapi_access, openapi_checks, openapi_trail, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
 from api.decoding import CONTRACT, LINES
 from api.iam.aliases import AliasForm
@@ -34,6 +34,7 @@ from api.paging import Results
 from api.problems import Problem
 from api.schemas import REFERENCE, Schema, Schemas
 from api.sign_in import Credentials
+from api.trail.events import WholeEntry
 
 VERSION: Final = "3.1.0"
 
@@ -73,6 +74,7 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "listCheckpoints": ("limit", "cursor"),
     "getInclusionProof": ("*index", "treeSize"),
     "getConsistencyProof": ("*from", "to"),
+    **openapi_trail.QUERY,
 }
 # Bodies that a route reads by itself, and what it refuses besides.
 _READ: Final[Mapping[str, object]] = {
@@ -91,8 +93,9 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
-# What has none, though it is one object: a count, and an alias, which is set or not.
-_UNVERSIONED: Final[frozenset[object]] = frozenset({RevokedForm, AliasForm})
+# What has none, though it is one object: a count, an alias, which is set or not, and an event,
+# beside which more stand as time goes on.
+_UNVERSIONED: Final[frozenset[object]] = frozenset({RevokedForm, AliasForm, WholeEntry})
 
 
 class Operation(Struct, frozen=True):
@@ -281,6 +284,7 @@ _PATH_WORDS: Final = {
     "alias_id": "The id of the alias",
     "user_id": "The id of a user or service account",
     "token_id": "The token's id",
+    "number": "The position of the event",
     "auth": "The id or the type of a way to sign in",
     "code": "The code of an error",
     "position": "The position of an event",
@@ -300,6 +304,8 @@ def _query(operation: Operation) -> tuple[str, ...]:
 def _headers_read(operation: Operation) -> tuple[str, ...]:
     if operation.gate.open:
         return ()
+    if operation.handler.opt.get("tails"):
+        return openapi_trail.HEADERS
     if operation.reads:
         return ("If-None-Match",) if is_versioned(operation) else ()
     changes = operation.method != "POST" or "{" in operation.path.replace("{tenant}", "")
@@ -380,6 +386,7 @@ def _headers_answered(operation: Operation) -> tuple[str, ...]:
         *(("ETag",) if is_versioned(operation) else ()),
         *(("Link",) if _is_paged(operation) or _is_walked(operation) else ()),
         *(() if operation.reads else (REPLAYED_HEADER,)),
+        *(("X-Accel-Buffering",) if operation.handler.opt.get("tails") else ()),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api import openapi_trail
 from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
@@ -71,7 +72,12 @@ _ALL: Final = (
         {"type": "string", "minLength": 1, "maxLength": names.RESOURCE_ID_CHARACTERS_MAX},
         example="spiffe://example.org/ci/bot",
     ),
-    _query("type", "Of this type; `user`, `service_account`, `group`, or that of an alias", _TEXT),
+    _query(
+        "type",
+        "Of this type: `user`, `service_account`, `group`, that of an alias, or of events, such as "
+        "`token.*`, of which several are joined by commas",
+        _TEXT,
+    ),
     _query("id", "Of the object of this id; a subject also by its name or alias", _TEXT),
     _query("namespace", "In this namespace", _TEXT),
     _query("resourceType", "The type of what is acted on", _WORD, example="FLOW"),
@@ -101,11 +107,18 @@ _ALL: Final = (
         {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
     ),
     _query("cursor", "Where the page before ended", _TEXT),
+    *(_query(name, said, rule) for name, (said, rule) in openapi_trail.PARAMETERS.items()),
     _header(
         "If-Match",
         "Only if no event after this position has changed the object; `*`: it exists",
         {"type": "string", "pattern": r'^("[0-9]{1,18}"|\*)$'},
         example='"1042"',
+    ),
+    _header(
+        "Last-Event-ID",
+        "Go on behind this position; it stands above `after`",
+        {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        example="1042",
     ),
     _header("If-None-Match", "Answer 304 where this is still the version", _TEXT),
     _header(
@@ -139,6 +152,7 @@ HEADERS: Final[dict[str, Schema]] = {
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}},
     REPLAYED_HEADER: {"description": "This had been carried out before", "schema": _TEXT},
     "Set-Cookie": {"description": "The session's cookie, or its end", "schema": _TEXT},
+    "X-Accel-Buffering": {"description": "Proxies are to pass on at once", "schema": _TEXT},
     "WWW-Authenticate": {"description": "The challenge of RFC 6750", "schema": _TEXT},
 }
 

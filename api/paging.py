@@ -254,7 +254,7 @@ def _value(text: str, comparison: Comparison, kind: Kind, reads: str, now: datet
         case Kind.NUMBER:
             return _position(text)
         case Kind.INSTANT:
-            return _instant(text)
+            return read_instant(text)
         case Kind.AGO:
             return _before(now, text)
         case _:
@@ -275,7 +275,8 @@ def _position(text: str) -> int:
     return int(text)
 
 
-def _instant(text: str) -> datetime:
+def read_instant(text: str) -> datetime:
+    """Answer the instant of a text, in UTC where it names no zone; else ValueError with why."""
     try:
         instant = datetime.fromisoformat(text)
         # Clients send instants without a zone, and days; both are meant in UTC.

@@ -68,6 +68,7 @@ PATH: Final[Mapping[str, tuple[Schema, str]]] = {
     "tenant": ({"pattern": TENANT}, "main"),
     "type": ({"maxLength": names.RESOURCE_ID_CHARACTERS_MAX}, "identity"),
     "alias_id": ({"maxLength": names.RESOURCE_ID_CHARACTERS_MAX}, "4711"),
+    "number": ({}, "1042"),
 }
 
 # Examples

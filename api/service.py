@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from api import credentials
 from api.request_errors import MalformedError, UnavailableError
+from api.trail.tails import Tails
 from domain import commands
 from domain.events import Actor, Event, Fact
 from domain.ids import CommandId, TenantId, UserId
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from api.journal import Journal
     from api.people import People
     from projections.access_graph import AccessGraph
+    from projections.trail import Records
     from projections.views import Views
 
 WAITERS_MAX: Final = 1_000
@@ -58,6 +60,7 @@ class Vault(Protocol):
         self, key: KeyId, value: Secret, *, command_id: CommandId, subject: str, field: str
     ) -> Sealed: ...
     def open(self, sealed: Sealed, *, subject: str, field: str) -> str | Erased: ...
+    def is_erased(self, key: KeyId) -> bool: ...
     def email_index(self, canonical: str) -> bytes: ...
     def alias_index(self, tenant: TenantId, type_: str, text: str) -> bytes: ...
     def command_id_for(self, caller: str, method: str, path: str, key: str) -> CommandId: ...
@@ -189,6 +192,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     failures: Failures
     journal: Journal
     past: Past
+    records: Records
     views: Views
     views_reached: ViewsReached
     health: Callable[[], Health]
@@ -209,6 +213,7 @@ class Service:
         self.failures = parts.failures
         self.journal = parts.journal
         self.past = parts.past
+        self.records = parts.records
         self.views = parts.views
         self.health = parts.health
         self.evidence = parts.evidence
@@ -216,6 +221,7 @@ class Service:
         self._submit = parts.submit
         self._views_reached = parts.views_reached
         self._waiters: dict[asyncio.Future[None], int] = {}
+        self.tails = Tails()
 
     @property
     def state(self) -> State:
@@ -258,6 +264,7 @@ class Service:
         for waiting, position in self._waiters.items():
             if position <= state.position and not waiting.done():
                 waiting.set_result(None)
+        self.tails.wake()
 
     async def reach(self, position: int, *, stranger: bool = False) -> None:
         """Wait until the position is applied, at most the bound: 503 `position.not_reached`.

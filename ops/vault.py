@@ -313,6 +313,10 @@ class Vault:
             raise _broken(sealed, field)
         return plain.decode()
 
+    def is_erased(self, key: KeyId) -> bool:
+        """Whether the key was destroyed, and with it all that was sealed under it."""
+        return self._cipher(key) is None
+
     def email_index(self, canonical: str) -> bytes:
         """The blind index of an e-mail address in its canonical form: 32 bytes, keyed."""
         return hmac.digest(self._own[_EMAIL_INDEX], canonical.encode(), "sha256")

@@ -47,6 +47,7 @@ from ops.writer import POLL_SECONDS, Publication, Writer, settle
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
+from projections.trail import Records
 from projections.views import Views
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class Installation:
             failures=self._failures,
             journal=self.journal,
             past=self._history,
+            records=Records(stores.log.reader()),
             views=Views(stores.views),
             views_reached=self._runner.wait_for,
             health=self._health,
@@ -205,6 +207,7 @@ class Installation:
     def drain(self) -> None:
         """Say that the process is not ready any more, while it still answers."""
         self._draining = True
+        self.service.tails.wake()
 
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, litera
 
 from domain.events import tenant_of, topic_of
 from domain.ids import ServiceAccountId, TenantId
-from projections import batch, filters
+from projections import batch, filters, marks
 from projections.audit_topics import TOPICS, About, Target
 from projections.entries import TABLE, Entry
 from projections.filters import any_of, comparison_of
@@ -106,6 +106,7 @@ def record(changes: Batch, draft: Draft, fact: Fact, seen: Seen) -> None:
         "after": _document(seen.about.object(draft, envelope.event)),
     }
     row["search"] = "\n".join(value for name in _SEARCHED if (value := row[name]) is not None)
+    changes.insert(marks.TABLE, {"rowid": fact.position, "marks": marks.of_entry(row)})
     changes.insert(TABLE, row)
     if tenant is not None:
         changes.count(TABLE, tenant, 1, fact.position)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -112,6 +113,11 @@ class Document(TypeDecorator[Any]):
 TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 METADATA: Final = MetaData()
+
+# Marks a table that is a full-text index on SQLite, where its key is the hidden `rowid`.
+FULL_TEXT: Final = "full_text"
+_HIDDEN: Final = "rowid"
+_VERSIONED: Final = re.compile(r"(\w+)_v[0-9]+\Z")
 
 
 def versioned(name: str) -> str:
@@ -226,12 +232,12 @@ def create(connection: Connection, *, role: str | None = None) -> None:
     """
     schema = None if connection.dialect.name == "sqlite" else SCHEMA
     present = inspect(connection)
-    wanted = {table.name: table.columns.keys() for table in METADATA.sorted_tables}
-    ours = {name.rpartition("_v")[0] for name in wanted}
+    wanted = {table.name: _shown(table.columns.keys()) for table in METADATA.sorted_tables}
+    ours = {_unversioned(name) for name in wanted}
     found = {
-        name: [column["name"] for column in present.get_columns(name, schema=schema)]
+        name: _shown(column["name"] for column in present.get_columns(name, schema=schema))
         for name in present.get_table_names(schema=schema)
-        if name.rpartition("_v")[0] in ours
+        if _unversioned(name) in ours
     }
     if found != wanted:
         for name in found:
@@ -245,6 +251,19 @@ def create(connection: Connection, *, role: str | None = None) -> None:
                     f" ON {SCHEMA}.{table.name} TO {role}"
                 )
             )
+
+
+def _unversioned(name: str) -> str | None:
+    """Answer what a table is called in every version, None for one that has none of its own.
+
+    Such as those in which SQLite keeps a full-text table, and which go with it.
+    """
+    found = _VERSIONED.match(name)
+    return None if found is None else found[1]
+
+
+def _shown(columns: Iterable[str]) -> list[str]:
+    return [name for name in columns if name != _HIDDEN]
 
 
 # Position
@@ -266,7 +285,12 @@ def begin(connection: Connection, log_id: str) -> None:
         connection.execute(text(f"TRUNCATE {names}"))
     else:
         for table in METADATA.sorted_tables:
-            connection.execute(delete(table))
+            if FULL_TEXT in table.info:
+                # Its rows would be taken out one by one.
+                table.drop(connection)
+                table.create(connection)
+            else:
+                connection.execute(delete(table))
     connection.execute(insert(POSITION).values(log_id=log_id, position=0, record_hash=b""))
 
 

@@ -65,6 +65,7 @@ from projections import journal
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
+from projections.trail import Records
 from projections.views import Views, open_sqlite
 from tests.fixed_inputs import FixedInputs
 from tests.memory_log import MemoryLog
@@ -159,6 +160,7 @@ class Served:
         ]
         self.vault_engine = self._engines[0]
         self.vault = Vault.create(self.vault_engine, MASTER_KEY, LOG_ID, self.inputs)
+        self._email_index = lambda text: self.vault.email_index(names.canonical_email(text))
         self.sign_ins = self._engines[1]
         sessions.create(self.sign_ins)
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
@@ -195,15 +197,13 @@ class Served:
             failures=self.failures,
             journal=self.journal,
             past=self._history,
+            records=Records(self.log),
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
             health=lambda: self.health,
             evidence=StoredEvidence(self.sealer.checkpoints, self.sealer),
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
-
-    def _email_index(self, email: str) -> bytes:
-        return self.vault.email_index(names.canonical_email(email))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # As the server does; the test transport gives none.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, structs
 
 from api.cursors import Cursor, seal, unseal
 from api.request_errors import MalformedError
@@ -47,20 +47,37 @@ async def walk(call: Call) -> Walk:
     Raises MalformedError `cursor.invalid`, InvalidError `page.invalid`, and UnavailableError
     `position.not_reached` where this process does not know the cursor's facts yet.
     """
+    at = await stand(call)
+    state = call.state
+    if state.position != at.position:
+        state = await call.service.state_at(at.position)
+    return Walk(state, at.now, at.last, at.limit)
+
+
+async def stand(call: Call) -> Cursor:
+    """Begin a walk or go on with one, as `walk`, for a list that is not made from the state."""
     token, limit = call.parameter("cursor"), _limit(call.parameter("limit"))
     if token is None:
-        return Walk(call.state, call.clock.timestamp(), "", limit or LIMIT_DEFAULT)
+        return Cursor(
+            position=call.state.position,
+            now=call.clock.timestamp(),
+            last="",
+            limit=limit or LIMIT_DEFAULT,
+        )
     found = unseal(call.service.vault.cursor_key, token, _bound_to(call))
     await call.service.reach(found.position)
-    state = await call.service.state_at(found.position)
-    return Walk(state, found.now, found.last, limit or found.limit)
+    return structs.replace(found, limit=limit or found.limit)
 
 
 def next_page(call: Call, at: Walk, last: str | None) -> tuple[str | UnsetType, str]:
     """Answer the cursor of the page after the key `last`, and the Link to it; none for no more."""
     if last is None:
         return UNSET, ""
-    cursor = Cursor(position=at.state.position, now=at.now, last=last, limit=at.limit)
+    return going_on(call, Cursor(position=at.state.position, now=at.now, last=last, limit=at.limit))
+
+
+def going_on(call: Call, cursor: Cursor) -> tuple[str, str]:
+    """Answer the token of a page, and the Link to it."""
     token = seal(call.service.vault.cursor_key, cursor, _bound_to(call))
     kept = [(name, value) for name, value in call.query if name != "cursor"]
     query = urlencode([*kept, ("cursor", token)], quote_via=quote, safe="")

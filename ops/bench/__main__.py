@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ops.bench import (
     append,
+    audit_search,
     batches,
     catch_up,
     check,
@@ -60,6 +61,9 @@ BENCHMARKS: Final = {
     "invalidate": Benchmark(invalidation.run, "from a group's binding to its effect", (10,)),
     "catchup": Benchmark(catch_up.run, "from events in memory to the access graph", (10,)),
     "memory": Benchmark(memory_use.run, "memory a right, memory a compiled principal", (10,)),
+    "audit-search": Benchmark(
+        audit_search.run, "the trail's first page by each filter, among 1,000,000 events"
+    ),
     "gc": Benchmark(pauses.run, "the longest pause of the collector while serving", (10,)),
 }
 

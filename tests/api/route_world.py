@@ -84,6 +84,8 @@ QUERIES: Final = {
     "changeGroupMembership": "?membership=OWNER",
     "setAliasByQuery": "?alias=$alias",
     "removeAliasByQuery": "?alias=$alias",
+    "tailEvents": "?seconds=0",
+    "tailAllEvents": "?seconds=0",
     "listHoldings": "?type=service_account&id=shared",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
     "getConsistencyProof": "?from=1",
@@ -179,6 +181,7 @@ class World:
         path = path.replace("{auth}", "BASIC_AUTH")
         if "{position}" in path:
             path = path.replace("{position}", self._event()[1:])
+        path = path.replace("{number}", "4")
         path = path.replace("{type}", "identity").replace("{alias_id}", "$alias")
         path += QUERIES.get(operation.id, "")
         if "$alias" not in path:

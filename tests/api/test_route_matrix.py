@@ -53,6 +53,9 @@ GET    owner      200 /api/v1/auditlogs/search
 GET    owner      200 /api/v1/auditlogs/{id}/diff
 GET    self       200 /api/v1/configs
 GET    open       200 /api/v1/configs/login
+GET    owner      200 /api/v1/events
+GET    owner      200 /api/v1/events/tail
+GET    owner      200 /api/v1/events/{number}
 POST   open       200 /api/v1/login
 POST   open       200 /api/v1/logout
 GET    self       200 /api/v1/me
@@ -129,6 +132,9 @@ POST   permission 200 /api/v1/{tenant}/bindings/bulk
 GET    permission 200 /api/v1/{tenant}/bindings/search
 DELETE permission 204 /api/v1/{tenant}/bindings/{id}
 GET    permission 200 /api/v1/{tenant}/bindings/{id}
+GET    permission 200 /api/v1/{tenant}/events
+GET    permission 200 /api/v1/{tenant}/events/tail
+GET    permission 200 /api/v1/{tenant}/events/{number}
 POST   permission 200 /api/v1/{tenant}/groups
 POST   permission 200 /api/v1/{tenant}/groups/autocomplete
 POST   permission 200 /api/v1/{tenant}/groups/ids

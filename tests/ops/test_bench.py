@@ -71,6 +71,13 @@ PROMISED: Final = {
         "checks a CPU second, in batches, absolute",
         "CPU a check, in batches, absolute",
     ),
+    "audit-search": tuple(
+        f"by {name}, p95, absolute"
+        for name in (
+            *("actor", "token", "target", "address", "correlation", "command"),
+            *("type", "prefix", "word", "time", "nothing"),
+        )
+    ),
     "growth": ("p50 warm, 100 times the accounts",),
     "peers": ("rate beside pycasbin", "rate beside cedarpy"),
     "invalidate": ("a group's binding to the last member's answer, p99, absolute",),

@@ -70,6 +70,8 @@ def test_views_file_that_is_not_of_this_release_is_begun_anew(tmp_path: Path, da
     engine = views.open_sqlite(path)
 
     tables = set(inspect(engine).get_table_names())
+    # SQLite keeps a full-text table in others of its own.
+    tables = {name for name in tables if not name.startswith("marks_v1_")}
     assert tables - {"strangers"} == set(rows)
     assert ViewRunner(log_of(records), engine).catch_up() == len(records)
     assert all_rows(engine) == rows
