@@ -20,6 +20,7 @@ from msgspec import UNSET
 from api import cursors
 from api.call import OPEN, POSITION_HEADER, SELF, Answer, Call, position_parameter
 from api.evidence import Origin, Signed
+from api.journal import read_trail
 from api.proof_forms import (
     CheckpointForm,
     CheckpointPage,
@@ -229,6 +230,7 @@ def _consistency(service: Service, gate: dict[str, Any]) -> Any:  # noqa: ANN401
 )
 async def entry(position: FromPath[str], call: NamedDependency[Call]) -> Response[bytes]:
     record = await _visible(call, position)
+    await read_trail(call, "audit_read", position=record.position)
     return _raw(call.service, entry_of(record.topic, record.state), BYTES)
 
 

@@ -207,6 +207,19 @@ def test_a_forged_change_by_cookie_is_journaled(http: Served) -> None:
 # The trail
 
 
+def test_every_way_into_the_trail_is_journaled(http: Served) -> None:
+    """The feed, one entry, the live tail and an event's bytes are readings too."""
+    http.post("main/groups", {"name": "Bots"})
+    position = http.state.position
+    paths = ("main/events", f"main/events/{position}", "main/events/tail?seconds=0")
+    for path in (*paths, f"audit/events/{position}/entry"):
+        assert 200 == http.get(path).status_code, path
+
+    assert ["listEvents", "getEvent", "tailEvents", "getEventEntry"] == [
+        one.operation for one in entries(http, "audit_read")
+    ]
+
+
 def test_reading_and_exporting_the_trail_is_journaled(http: Served) -> None:
     """Security 2.11: who looks at the trail is in the trail, with what was looked for, unnamed."""
     group = http.post("main/groups", {"name": "Bots"}).json()["id"]
