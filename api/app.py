@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import documents, health, sign_in
+from api import documents, health, proofs, sign_in, system
 from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
@@ -29,8 +29,14 @@ from api.iam import (
     tokens,
     users,
 )
-from api.problems import MalformedError, UnavailableError, UnknownTokenError, answer_error
+from api.journal import refused
+from api.problems import answer_error
 from api.query import Query, refuse_token
+from api.request_errors import (
+    MalformedError,
+    UnavailableError,
+    UnknownTokenError,
+)
 from api.trail import events, tail
 from domain import access, commands
 from domain.ids import CommandId
@@ -74,13 +80,14 @@ def create_app(
                 route_handlers=[
                     *_contract(),
                     *sign_in.routes(service),
+                    *proofs.routes(service),
                     *tenants.open_routes(service),
                 ],
             ),
         ],
         middleware=[_Authentication(service).around],
         dependencies={"call": Provide(provide_call, sync_to_thread=False)},
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: _noting(service)},
         type_decoders=[(lambda kind: kind is Secret, decode_secret)],
         on_startup=[on_startup] if on_startup else [],
         on_shutdown=[on_shutdown] if on_shutdown else [],
@@ -91,6 +98,16 @@ def create_app(
     )
     require_gates(app)
     return app
+
+
+def _noting(service: Service) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    """Answer the handler of every error, which passes refusals to the journal."""
+
+    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        refused(service, request.scope, error)
+        return answer_error(request, error)
+
+    return handle
 
 
 def _contract() -> list[Any]:
@@ -106,6 +123,7 @@ def _contract() -> list[Any]:
         me,
         roles,
         service_accounts,
+        system,
         tail,
         tenant_access,
         tenants,

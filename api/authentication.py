@@ -19,11 +19,15 @@ from msgspec import UNSET, Struct
 
 from api import credentials
 from api.credentials import Sealer
-from api.problems import (
+from api.journal import locked
+from api.request_errors import (
     AuthenticationError,
+    ForeignAddressError,
     MalformedCredentialError,
+    MisshapenTokenError,
     UnavailableError,
     UnknownTokenError,
+    WrongPasswordError,
 )
 from domain import commands, names, tokens
 from domain.errors import DomainError, ForbiddenError
@@ -152,8 +156,10 @@ def by_token(service: Service, text: str, scope: HTTPScope, via: str = "api") ->
 def bearer(service: Service, text: str, scope: HTTPScope, via: str = "api") -> Token:
     """Answer the live token of this text, judged for the address that it came from."""
     token = judge_token(service, text)
-    if not comes_from(token, client_address(scope)):
-        raise ForbiddenError("token.address", "this token may not be used from here")
+    address = client_address(scope)
+    if not comes_from(token, address):
+        raise ForeignAddressError(token.id, token.owner)
+    service.journal.used(token.owner, token.id, address, scope["headers"])
     if token.extended and tokens.extension(token, service.inputs.now()) is not None:
         # Use moves the expiry; nobody waits for the event.
         actor = _token_actor(service, token, scope, via)
@@ -164,22 +170,27 @@ def bearer(service: Service, text: str, scope: HTTPScope, via: str = "api") -> T
 def judge_token(service: Service, text: str) -> Token:
     """Answer the live token of this text, judged at this moment."""
     if not well_formed(text):
-        raise AuthenticationError("auth.invalid", "no token of this form", presented=True)
+        raise MisshapenTokenError
     state = service.graph.state
     token_id = state.digests.get(digest(text))
     if token_id is None:
         raise UnknownTokenError
     token = state.tokens.get(token_id)
     if token is None:
-        raise AuthenticationError("token.revoked", "this token was revoked", presented=True)
+        said = "this token was revoked"
+        raise AuthenticationError("token.revoked", said, presented=True, token=token_id)
     owner = state.service_accounts.get(token.owner) or state.users.get(token.owner)
     if owner is None or not owner.enabled:
-        raise AuthenticationError("principal.disabled", "the owner is disabled", presented=True)
+        raise _unusable(token, "principal.disabled", "the owner is disabled")
     if not token.enabled or token.expires_at is not UNSET:
         code = tokens.refusal(token, service.inputs.now())
         if code is not None:
-            raise AuthenticationError(code, "this token is not usable", presented=True)
+            raise _unusable(token, code, "this token is not usable")
     return token
+
+
+def _unusable(token: Token, code: str, said: str) -> AuthenticationError:
+    return AuthenticationError(code, said, presented=True, token=token.id, principal=token.owner)
 
 
 def _token_actor(service: Service, token: Token, scope: HTTPScope, via: str) -> Actor:
@@ -230,18 +241,21 @@ async def by_password(
     index = service.vault.email_index(names.canonical_email(email))
     address = client_address(scope)
     async with service.failures.turn(index, address) as may_try:
-        user = _user_of(service, index) if may_try else None
+        known = _user_of(service, index)
+        user = known if may_try else None
         # Nobody's hash is read by the same road, so that the time tells nothing.
         stored = await asyncio.to_thread(credentials.stored_hash, service, user)
         remember = user.id if user is not None and via == "api" else None
         right = await service.passwords.verify(stored, password, remember=remember)
         if not right or stored is None or user is None or not _still_signs_in(service, user):
-            if may_try:
-                await service.failures.failed(index, address)
-            raise AuthenticationError("auth.invalid", "wrong e-mail or password", presented=True)
+            who = "" if known is None else known.id
+            if may_try and await service.failures.failed(index, address):
+                locked(service, scope, index, who)
+            raise WrongPasswordError(index, who, locked=not may_try)
         actor = _actor("user", user.id, scope, via, None)
         if service.passwords.needs_rehash(stored):
             await _rehash(service, user, password, actor)
+    service.journal.used(user.id, "", address, scope["headers"])
     return Caller(user.id, actor)
 
 
@@ -300,6 +314,7 @@ async def _by_session(service: Service, cookie: Secret, scope: HTTPScope, via: s
         raise AuthenticationError("auth.invalid", "this session has ended", presented=True)
     if scope["method"] not in _SAFE_METHODS:
         require_no_forgery(service, scope, session.csrf_token)
+    service.journal.used(user.id, "", client_address(scope), scope["headers"])
     return Caller(user.id, _actor("user", user.id, scope, via, None), None, cookie)
 
 

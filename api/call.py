@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api.authentication import Caller, client_address, header, require_still
 from api.judging import Asker
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain import access, commands, names
 from domain.errors import NotFoundError
 from domain.ids import CommandId, TenantId
@@ -158,6 +158,13 @@ class Call:
         """The path as sent, without the query."""
         return self._scope["raw_path"].partition(b"?")[0].decode("latin-1")
 
+    @property
+    def operation(self) -> str:
+        """The name under which the route is documented."""
+        handler: Any = self._scope["route_handler"]
+        operation: str = handler.operation_id
+        return operation
+
     def parameter(self, name: str) -> str | None:
         """Answer a query parameter that may be given once."""
         return dict(self.query).get(name)
@@ -172,7 +179,8 @@ class Call:
     @property
     def asker(self) -> Asker:
         """The caller, as one who asks about access."""
-        return Asker(self.caller.principal, self.caller.token, client_address(self._scope))
+        address = client_address(self._scope)
+        return Asker(self.caller.principal, self.caller.token, address, self.request_id)
 
     # Consistency (http-api 6)
 

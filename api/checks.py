@@ -19,14 +19,9 @@ from api import searches
 from api.authentication import bearer, client_address, credential
 from api.decoding import CHECKS, BodyError, read_body
 from api.explanations import explain
+from api.journal import Decided, Decisions, refused
 from api.judging import Asker, Judge
-from api.problems import (
-    AuthenticationError,
-    MalformedError,
-    Refusal,
-    RequestError,
-    compose,
-)
+from api.problems import Refusal, compose
 from api.problems import refusal as refusal_of
 from api.questions import (
     Batch,
@@ -37,6 +32,11 @@ from api.questions import (
     refuse_malformed,
     typed_subject,
     with_defaults,
+)
+from api.request_errors import (
+    AuthenticationError,
+    MalformedError,
+    RequestError,
 )
 from api.searches import Searches
 from domain.errors import DomainError, ForbiddenError
@@ -113,6 +113,7 @@ class Checks:
                     (b"x-muniment-position", b"%d" % position),
                 ]
         except _REFUSED as error:
+            refused(self._service, http, error)
             status, headers, body = _refusal(error, http)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -130,6 +131,7 @@ class Checks:
             moment = await self._searches.moment(walk)
             asker = self._still(asker, judged_at, scope)
             answer = await self._searches.answer(walk, asker, moment)
+            await self._kept()
             return answer, moment.state.position
         batch: Batch | None = None
         if path == EVALUATION:
@@ -147,7 +149,13 @@ class Checks:
         else:
             items = await self._all(asker, batch, moment)
             answer = b'{"evaluations":[' + b",".join(items) + b"]}"
+        await self._kept()
         return answer, moment.state.position
+
+    async def _kept(self) -> None:
+        """Wait for the record of what is about to be answered, where it is required."""
+        if self._service.journal.required:
+            await self._service.journal.settle()
 
     def _still(self, asker: Asker, judged_at: State, scope: HTTPScope) -> Asker:
         """Answer who asks, after the request may have waited since the caller was judged."""
@@ -161,10 +169,13 @@ class Checks:
     async def _single(self, asker: Asker, evaluation: Evaluation, moment: Moment) -> bytes:
         judge = self._judge
         asked = judge.read(asker, evaluation, moment)
+        allowed = judge.decide(asked, moment)
+        decided = (Decided(asked, *typed_subject(evaluation), allowed),)
+        self._service.journal.decided(Decisions(asker, moment, decided))
         if asked.explains:
             (explained,) = await self._explain(asker, [(asked, evaluation)], moment)
             return explained
-        return _ALLOWED if judge.decide(asked, moment) else _DENIED
+        return _ALLOWED if allowed else _DENIED
 
     async def _all(self, asker: Asker, batch: Batch, moment: Moment) -> list[bytes]:
         """Judge the items in their order, each failing alone, until the semantic says stop."""
@@ -173,6 +184,7 @@ class Checks:
         # Whoever may ask about the whole tenant is asked for that once.
         asker = asker.remembering()
         answers: list[bytes] = []
+        decided: list[Decided] = []
         explained: dict[int, tuple[Asked, Evaluation]] = {}
         for item in batch.items:
             allowed = False
@@ -185,11 +197,13 @@ class Checks:
                     _require_few(explained)
                     explained[len(answers)] = asked, evaluation
                 allowed = judge.decide(asked, moment)
+                decided.append(Decided(asked, *typed_subject(evaluation), allowed))
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_encode(failed(error)))
             if allowed is stop:
                 break
+        self._service.journal.decided(Decisions(asker, moment, decided))
         if explained:
             reasons = await self._explain(asker, [*explained.values()], moment)
             for index, reason in zip(explained, reasons, strict=True):
@@ -226,7 +240,7 @@ def _asker(service: Service, scope: HTTPScope) -> Asker:
             "auth.required", "a check needs an API token", presented=bool(scheme)
         )
     token = bearer(service, text.decode("latin-1"), scope)
-    return Asker(token.owner, token, client_address(scope))
+    return Asker(token.owner, token, client_address(scope), _request_id(scope))
 
 
 def _require_few(explained: Collection[object]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import UNSET, UnsetType
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from domain import commands
 from domain.errors import DomainError, FieldFault, InvalidError
 from domain.events import Event, Fact

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 
 _MAC_BYTES: Final = 16
 _CHARACTERS_MAX: Final = 2_048

@@ -18,8 +18,13 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 
 from api.decoding import BodyError
-from api.problems import MalformedError, compose, refusal, report
+from api.problems import (
+    compose,
+    refusal,
+    report,
+)
 from api.query import judge_path, read_query
+from api.request_errors import MalformedError
 from domain import token_text
 
 if TYPE_CHECKING:

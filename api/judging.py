@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from msgspec import UNSET, Struct
 
 from api.authentication import comes_from
-from api.problems import MalformedError
+from api.journal import refused_question
 from api.questions import NO_RESOURCE, given, place_of, refuse_controls
+from api.request_errors import MalformedError
 from domain import access
 from domain.access import Narrowing, Question
 from domain.errors import ForbiddenError, Requirement
@@ -35,7 +36,7 @@ _ACCESS: Final = "ACCESS"
 
 
 class Asker(NamedTuple):
-    """Who asks: by which token, if by one, and from which address.
+    """Who asks: by which token, if by one, from which address, and by which request.
 
     `everywhere` is what it was found to be allowed to ask about a whole tenant, within one
     request; None where that is not worth a look.
@@ -44,11 +45,17 @@ class Asker(NamedTuple):
     principal: PrincipalId
     token: Token | None
     address: str
+    request_id: str = ""
     everywhere: set[tuple[Asking, TenantId]] | None = None
 
     def remembering(self) -> Asker:
         """Answer the same asker, for many questions at one moment."""
         return self._replace(everywhere=set())
+
+    @property
+    def token_id(self) -> str:
+        """The id of the token, empty for a password or session."""
+        return "" if self.token is None else self.token.id
 
     @property
     def narrowing(self) -> Narrowing | UnsetType:
@@ -276,6 +283,7 @@ class Judge:
             if everywhere is not None and self.holds(asker, pair, tenant, None, None, now):
                 everywhere.add((asking, tenant))
             return
+        refused_question(self._service, asker, asking, (tenant, namespace, resource))
         raise ForbiddenError(
             "permission.denied",
             f"asking about others needs ACCESS:{asking} there",

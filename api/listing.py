@@ -16,7 +16,7 @@ from litestar import Response
 from msgspec import Struct
 
 from api.paging import Results, Rules, link_header, read_filters, read_page
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from projections.filters import IGNORING_CASE, And, Comparison, Leaf, Node, Or, Row, fold, matches
 from projections.pages import Page
 from projections.views import UnreachableError

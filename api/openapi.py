@@ -70,6 +70,10 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "exportAuditLogs": _EXPORTED,
     "exportAllAuditLogs": _EXPORTED,
     **openapi_access.QUERY,
+    "getCheckpoint": ("treeSize",),
+    "listCheckpoints": ("limit", "cursor"),
+    "getInclusionProof": ("*index", "treeSize"),
+    "getConsistencyProof": ("*from", "to"),
     **openapi_trail.QUERY,
 }
 # Bodies that a route reads by itself, and what it refuses besides.
@@ -82,6 +86,10 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
     "signIn": (401, 403, 503),
     "signInAtRoot": (401, 403, 503),
     "signOut": (403,),
+    "getCheckpoint": (404,),
+    "listCheckpoints": (422,),
+    "getInclusionProof": (404,),
+    "getConsistencyProof": (404,),
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
@@ -279,6 +287,7 @@ _PATH_WORDS: Final = {
     "number": "The position of the event",
     "auth": "The id or the type of a way to sign in",
     "code": "The code of an error",
+    "position": "The position of an event",
     "detail_id": "The id of the object that the entries are about",
 }
 

@@ -14,7 +14,11 @@ from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
 from api.problem_codes import TITLES
-from api.problems import MEDIA_TYPE, Refusal, compose
+from api.problems import (
+    MEDIA_TYPE,
+    Refusal,
+    compose,
+)
 from domain import names
 
 Schema = dict[str, Any]
@@ -94,6 +98,15 @@ _ALL: Final = (
     _query("details", "Only with these details: `name:value`, joined by commas", _TEXT),
     _query("startDate", "Not before this instant", _INSTANT),
     _query("endDate", "Not after this instant", _INSTANT),
+    _query("index", "The leaf's index: the event's position less one", _POSITION),
+    _query("from", "The size of the earlier tree, at least 1", _POSITION),
+    _query("to", "The size of the later tree; else that of the newest checkpoint", _POSITION),
+    _query(
+        "limit",
+        "How many at most",
+        {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
+    ),
+    _query("cursor", "Where the page before ended", _TEXT),
     *(_query(name, said, rule) for name, (said, rule) in openapi_trail.PARAMETERS.items()),
     _header(
         "If-Match",
@@ -121,7 +134,12 @@ _ALL: Final = (
         example="ticket 4711",
     ),
 )
-PARAMETERS: Final[dict[str, Schema]] = {one["name"]: one for one in _ALL}
+PARAMETERS: Final[dict[str, Schema]] = {
+    **{one["name"]: one for one in _ALL},
+    "treeSize": _query(
+        "size", "The size of the tree; else that of the newest checkpoint", _POSITION
+    ),
+}
 
 HEADERS: Final[dict[str, Schema]] = {
     POSITION_HEADER: {"description": "The position that is shown", "schema": _POSITION},

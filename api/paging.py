@@ -14,8 +14,8 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
-from api.problems import MalformedError
 from api.query import Query
+from api.request_errors import MalformedError
 from domain import durations
 from domain.errors import FieldFault, InvalidError
 from projections.filters import IGNORING_CASE, And, Comparison, Leaf, Node, Or, Value, pattern

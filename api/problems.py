@@ -18,6 +18,20 @@ from msgspec import UNSET, DecodeError, Struct, UnsetType, ValidationError, fiel
 
 from api.decoding import BodyError
 from api.problem_codes import TITLES
+from api.request_errors import (
+    AuthenticationError,
+    ForeignAddressError,
+    MalformedCredentialError,
+    MalformedError,
+    MisshapenTokenError,
+    NotSealedError,
+    PreconditionRequiredError,
+    RequestError,
+    ThrottledError,
+    UnavailableError,
+    UnknownTokenError,
+    WrongPasswordError,
+)
 from domain.errors import (
     ConflictError,
     CredentialError,
@@ -39,56 +53,6 @@ CHALLENGE: Final = 'Bearer realm="muniment"'
 _log = logging.getLogger("muniment.problems")
 
 
-class RequestError(Exception):
-    """A refusal that no rule of the domain makes, with a stable code."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code = code
-        self.detail = detail
-
-
-class MalformedError(RequestError):
-    """The query, a header, a cursor or a filter cannot be read."""
-
-
-class MalformedCredentialError(MalformedError):
-    """The Authorization header cannot be read: two of them, or nothing after the scheme."""
-
-
-class AuthenticationError(RequestError):
-    """There is no credential, or none that is right; `presented` tells which."""
-
-    def __init__(self, code: str, detail: str, *, presented: bool) -> None:
-        super().__init__(code, detail)
-        self.presented = presented
-
-
-class UnknownTokenError(AuthenticationError):
-    """The token is of the right form, and this process knows none like it."""
-
-    def __init__(self) -> None:
-        super().__init__("auth.invalid", "unknown token", presented=True)
-
-
-class PreconditionRequiredError(RequestError):
-    """The route needs If-Match and got none."""
-
-
-class _LaterError(RequestError):
-    def __init__(self, code: str, retry_after_seconds: float) -> None:
-        super().__init__(code, f"try again in {ceil(retry_after_seconds)} s")
-        self.retry_after_seconds = retry_after_seconds
-
-
-class ThrottledError(_LaterError):
-    """The caller asked too often."""
-
-
-class UnavailableError(_LaterError):
-    """The process cannot answer now: behind, halted, full."""
-
-
 STATUSES: Final[dict[type[Exception], int]] = {
     MalformedError: 400,
     MalformedCredentialError: 400,
@@ -97,9 +61,13 @@ STATUSES: Final[dict[type[Exception], int]] = {
     RecursionError: 400,
     AuthenticationError: 401,
     UnknownTokenError: 401,
+    MisshapenTokenError: 401,
+    WrongPasswordError: 401,
     CredentialError: 401,
     ForbiddenError: 403,
+    ForeignAddressError: 403,
     NotFoundError: 404,
+    NotSealedError: 404,
     ConflictError: 409,
     StaleError: 412,
     InvalidError: 422,
@@ -379,7 +347,7 @@ def _of_request(error: RequestError) -> Refusal:
             headers = (_challenge('error="invalid_token"' if error.presented else ""),)
         case MalformedCredentialError():
             headers = (_challenge('error="invalid_request"'),)
-        case _LaterError():
+        case ThrottledError() | UnavailableError() | NotSealedError():
             headers = ((b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds))),)
         case _:
             pass

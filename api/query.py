@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain import token_text
 
 Query = tuple[tuple[str, str], ...]

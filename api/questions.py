@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain import names
 from domain.ids import MAIN, TenantId
 

@@ -17,9 +17,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from api import cursors
+from api import cursors, journal
 from api.cursors import Cursor
-from api.problems import MalformedError
 from api.questions import (
     NO_RESOURCE,
     ActionSearch,
@@ -33,6 +32,7 @@ from api.questions import (
     place_of,
     refuse_controls,
 )
+from api.request_errors import MalformedError
 from domain.access import Question
 from domain.scopes import ancestors
 from projections import searches
@@ -141,7 +141,10 @@ class Searches:
     async def answer(self, walk: Walk, asker: Asker, moment: Moment) -> bytes:
         """Search, and answer one page; raises ForbiddenError for an asker who may not ask."""
         search = walk.search
-        keys = await self._keys(search, asker, moment)
+        question = _question(search)
+        subject, keys = await self._keys(search, question, asker, moment)
+        named = (search.subject.type, subject)
+        journal.searched(self._service, asker, moment, named, question, len(keys))
         start = bisect_right(keys, walk.last)
         shown = keys[start : start + walk.limit]
         is_last = start + len(shown) == len(keys)
@@ -175,9 +178,10 @@ class Searches:
         cursor = Cursor(position=moment.state.position, now=moment.now, last=last, limit=walk.limit)
         return cursors.seal(self._service.vault.cursor_key, cursor, walk.bound_to)
 
-    async def _keys(self, search: Search, asker: Asker, moment: Moment) -> list[str]:
-        """Answer what tells the results apart, ids or names, all of them in their order."""
-        question = _question(search)
+    async def _keys(
+        self, search: Search, question: Question, asker: Asker, moment: Moment
+    ) -> tuple[SubjectId | None, list[str]]:
+        """Answer the subject, where one is named, and all results by id or name, in their order."""
         state, now = moment.state, moment.now
         subject: SubjectId | None = None
         if not isinstance(search, SubjectSearch):
@@ -191,11 +195,11 @@ class Searches:
             type_ = search.subject.type
             among = _subjects_of(state, question.tenant, type_).__contains__
             found = await asyncio.to_thread(searches.subjects, state, question, now, among)
-            return await self._ids_shown(state, question.tenant, type_, found)
+            return None, await self._ids_shown(state, question.tenant, type_, found)
         if subject is None:
-            return []
+            return None, []
         look = searches.resources if isinstance(search, ResourceSearch) else searches.actions
-        return await asyncio.to_thread(look, state, subject, question, now)
+        return subject, await asyncio.to_thread(look, state, subject, question, now)
 
 
 def _subjects_of(state: State, tenant: TenantId, type_: str) -> Container[SubjectId]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from msgspec import Struct
 
 from api import credentials
-from api.problems import MalformedError, UnavailableError
+from api.request_errors import MalformedError, UnavailableError
 from api.trail.tails import Tails
 from domain import commands
 from domain.events import Actor, Event, Fact
@@ -24,6 +24,8 @@ from domain.state import State
 from domain.token_text import TokenKind
 
 if TYPE_CHECKING:
+    from api.evidence import Evidence
+    from api.journal import Journal
     from api.people import People
     from projections.access_graph import AccessGraph
     from projections.trail import Records
@@ -112,8 +114,8 @@ class Failures(Protocol):
         """Wait for the turn to judge a password for an e-mail index; whether it may be at all."""
         ...
 
-    async def failed(self, account: bytes, address: str) -> None:
-        """Count a failure, within its turn."""
+    async def failed(self, account: bytes, address: str) -> bool:
+        """Count a failure, within its turn; whether it locks the account."""
         ...
 
     async def locked(self) -> frozenset[bytes]:
@@ -163,6 +165,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     version: str
     at_least_bound_seconds: float = 1.0
     staleness_bound_seconds: float = 5.0
+    public_checkpoints: bool = False
 
 
 Submit = Callable[[commands.Command, commands.Context, "asyncio.Future[Outcome]"], None]
@@ -187,11 +190,13 @@ class Parts(Struct, frozen=True, kw_only=True):
     passwords: Passwords
     sessions: Sessions
     failures: Failures
+    journal: Journal
     past: Past
     records: Records
     views: Views
     views_reached: ViewsReached
     health: Callable[[], Health]
+    evidence: Evidence
     settings: Settings
 
 
@@ -206,10 +211,12 @@ class Service:
         self.passwords = parts.passwords
         self.sessions = parts.sessions
         self.failures = parts.failures
+        self.journal = parts.journal
         self.past = parts.past
         self.records = parts.records
         self.views = parts.views
         self.health = parts.health
+        self.evidence = parts.evidence
         self.settings = parts.settings
         self._submit = parts.submit
         self._views_reached = parts.views_reached

@@ -24,7 +24,8 @@ from api.authentication import (
 )
 from api.call import OPEN
 from api.decoding import FORM, SIGN_IN, media_type
-from api.problems import AuthenticationError, MalformedError
+from api.journal import signed_in, signed_out
+from api.request_errors import AuthenticationError, MalformedError
 from domain.names import EMAIL_CHARACTERS_MAX
 from domain.sealed import Secret, decode_secret
 
@@ -80,6 +81,10 @@ def _login(service: Service, path: str, operation_id: str) -> HTTPRouteHandler:
         user = service.state.users.get(caller.principal)
         if user is None:
             raise AuthenticationError("auth.invalid", "wrong e-mail or password", presented=True)
+        # Recorded first: where records are required, nobody is in of whom none tells.
+        signed_in(service, scope, caller)
+        if service.journal.required:
+            await service.journal.settle()
         old = cookies(scope).get(SESSION_COOKIE)
         if old:
             await service.sessions.end(Secret(old))
@@ -105,6 +110,7 @@ def _logout(service: Service) -> HTTPRouteHandler:
         if session is not None:
             require_no_forgery(service, scope, session.csrf_token)
             await service.sessions.end(cookie)
+            signed_out(service, scope, session.user)
         return _answer("", "", max_age=0)
 
     return logout

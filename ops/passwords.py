@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import argon2
 from msgspec import json
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from domain.ids import UserId
 from domain.sealed import Secret
 

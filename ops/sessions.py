@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from api.service import Session
 from domain.ids import UserId
 from domain.sealed import Secret
@@ -232,8 +232,11 @@ class StoredFailures:
             if not self._judging[network]:
                 del self._judging[network]
 
-    async def failed(self, account: bytes, address: str) -> None:
-        """Count a failure, durably, before it is told. Raises UnavailableError."""
+    async def failed(self, account: bytes, address: str) -> bool:
+        """Count a failure, durably, before it is told; whether it locks the account.
+
+        Raises UnavailableError.
+        """
         now = self._inputs.now()
         row = {
             "id": self._inputs.id(),
@@ -242,11 +245,12 @@ class StoredFailures:
             "at": _number(now),
         }
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> bool:
             connection.execute(insert(_FAILURES).values(row))
             connection.execute(delete(_FAILURES).where(_FAILURES.c.at <= _number(now - COUNTED)))
+            return _locks(_times(connection, account, now), now)
 
-        await self._store.run(write)
+        return await self._store.run(write)
 
     async def locked(self) -> frozenset[bytes]:
         """The e-mail indexes of all accounts whose passwords are not judged now."""
@@ -275,12 +279,7 @@ class StoredFailures:
         counted = _FAILURES.c.at > _number(now - COUNTED)
 
         def read(connection: Connection) -> bool:
-            times = connection.scalars(
-                select(_FAILURES.c.at)
-                .where(_FAILURES.c.account == account, counted)
-                .order_by(_FAILURES.c.at.desc())
-            ).all()
-            if _locks(times, now):
+            if _locks(_times(connection, account, now), now):
                 return False
             failures = connection.scalar(
                 select(func.count())
@@ -338,6 +337,13 @@ def network_of(address: str) -> str:
             return str(ipaddress.IPv6Network((int(found), _IPV6_PREFIX), strict=False))
         found = found.ipv4_mapped
     return str(ipaddress.IPv4Network((int(found), _IPV4_PREFIX), strict=False))
+
+
+def _times(connection: Connection, account: bytes, now: datetime) -> Sequence[int]:
+    """The instants of an account's failures that still count, newest first."""
+    counted = _FAILURES.c.at > _number(now - COUNTED)
+    found = select(_FAILURES.c.at).where(_FAILURES.c.account == account, counted)
+    return connection.scalars(found.order_by(_FAILURES.c.at.desc())).all()
 
 
 def _locks(times: Sequence[int], now: datetime) -> bool:

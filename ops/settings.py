@@ -11,12 +11,15 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from domain.sealed import Secret
+
+# Which decisions are kept in full: denials, all, or all with no answer before its record.
+JournalMode = Literal["denials", "all", "required"]
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 LOG_LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
@@ -26,10 +29,19 @@ PASSWORD_CHARACTERS_MIN_RANGE: Final = (8, 64)
 STALENESS_SECONDS_RANGE: Final = (1.0, 3_600.0)
 AT_LEAST_SECONDS_RANGE: Final = (0.0, 60.0)
 
+JOURNAL_DAYS_RANGE: Final = (1, 36_500)
+JOURNAL_MODES: Final[dict[str, JournalMode]] = {
+    "denials": "denials",
+    "all": "all",
+    "required": "required",
+}
+
 _KNOWN: Final = frozenset(
     """
     DATA_DIR DATABASE_URL OWNER_DATABASE_URL HOST PORT PUBLIC_URL TRUSTED_PROXIES MASTER_KEY
     PASSWORD_CHARACTERS_MIN STALENESS_BOUND_SECONDS AT_LEAST_BOUND_SECONDS LOG_LEVEL
+    CHECKPOINT_SINK PUBLIC_CHECKPOINTS
+    JOURNAL JOURNAL_DAYS
     """.split()
 )
 _SECRETS: Final = frozenset({"DATABASE_URL", "OWNER_DATABASE_URL", "MASTER_KEY"})
@@ -50,7 +62,11 @@ class SettingsError(Exception):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Times in seconds; `data_dir` for the embedded store, or `database_url` for PostgreSQL."""
+    """Times in seconds; `data_dir` for the embedded store, or `database_url` for PostgreSQL.
+
+    `checkpoint_sink` is a directory, or `-` for standard output; `public_checkpoints` lets
+    everybody read checkpoints and proofs of hashes.
+    """
 
     data_dir: Path = Path("data")
     database_url: Secret | None = None
@@ -64,6 +80,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     staleness_bound_seconds: float = 5.0
     at_least_bound_seconds: float = 1.0
     log_level: str = "info"
+    checkpoint_sink: str = ""
+    public_checkpoints: bool = False
+    journal: JournalMode = "denials"
+    journal_days: int = 90
 
     @property
     def is_loopback(self) -> bool:
@@ -103,6 +123,10 @@ def read_settings(
             found, "at_least_bound_seconds", float, 1.0, AT_LEAST_SECONDS_RANGE
         ),
         log_level=found.get("log_level", "info").lower(),
+        checkpoint_sink=found.get("checkpoint_sink", ""),
+        public_checkpoints=_flag(found, "public_checkpoints"),
+        journal=_journal_mode(found.get("journal", "denials").lower()),
+        journal_days=_number(found, "journal_days", int, 90, JOURNAL_DAYS_RANGE),
     )
     _judge(settings)
     return settings
@@ -148,6 +172,19 @@ def _number(
     if not lowest <= number <= highest:
         raise SettingsError(f"{name.upper()} must be from {lowest} to {highest}")
     return number
+
+
+def _flag(found: Mapping[str, str], name: str) -> bool:
+    value = found.get(name, "false").lower()
+    if value not in {"true", "false"}:
+        raise SettingsError(f"{name.upper()} must be true or false")
+    return value == "true"
+
+
+def _journal_mode(name: str) -> JournalMode:
+    if name not in JOURNAL_MODES:
+        raise SettingsError(f"JOURNAL must be one of {', '.join(JOURNAL_MODES)}")
+    return JOURNAL_MODES[name]
 
 
 def _judge(settings: Settings) -> None:

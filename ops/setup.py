@@ -19,7 +19,8 @@ from domain.permissions import MANAGED_ROLES
 from domain.sealed import KeyId, Sealed, Secret
 from domain.tenants import OpenLog
 from domain.users import CreateUser
-from ops import sessions
+from ops import checkpoints, sessions
+from ops.checkpoints import Checkpoints, origin_of
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_schema import migrate_postgres, migrate_sqlite
@@ -36,6 +37,7 @@ from ops.stores import (
 from ops.vault import Vault, create_master_key, read_master_key, sqlite_engine
 from ops.writer import Outcome, Writer, settle
 from projections import (
+    journal,
     runner,  # noqa: F401 - importing it tells `views` of every table that there is
     views,
 )
@@ -126,9 +128,13 @@ def migrate(settings: Settings) -> None:
     if settings.database_url is None:
         with lock_data_directory(settings.data_dir):
             migrate_sqlite(settings.data_dir / LOG_FILE)
-            engine = sqlite_engine(settings.data_dir / SESSIONS_FILE)
-            sessions.create(engine)
-            engine.dispose()
+            for name, create in (
+                (SESSIONS_FILE, sessions.create),
+                (VAULT_FILE, checkpoints.create),
+            ):
+                engine = sqlite_engine(settings.data_dir / name)
+                create(engine)
+                engine.dispose()
         return
     if settings.owner_database_url is None:
         raise SettingsError("migrate on PostgreSQL needs OWNER_DATABASE_URL")
@@ -136,6 +142,7 @@ def migrate(settings: Settings) -> None:
         migrate_postgres(connection, _password_of(settings.database_url))
     owner = postgres_engine(settings.owner_database_url)
     sessions.create(owner)
+    checkpoints.create(owner)
     _make_views(owner)
     owner.dispose()
 
@@ -143,6 +150,7 @@ def migrate(settings: Settings) -> None:
 def _make_views(owner: Engine) -> None:
     with open_postgresql(owner).begin() as connection:
         views.create(connection, role=ROLE)
+        journal.create(connection, role=ROLE)
 
 
 def give_together(
@@ -199,7 +207,7 @@ def _new_embedded(
     keys, sign_ins = sqlite_engine(directory / VAULT_FILE), sqlite_engine(directory / SESSIONS_FILE)
     stack.callback(keys.dispose)
     stack.callback(sign_ins.dispose)
-    vault = Vault.create(keys, _master_key(settings, inputs), log_id, inputs)
+    vault = _new_vault(keys, settings, inputs, log_id)
     sessions.create(sign_ins)
     return log, vault
 
@@ -221,10 +229,18 @@ def _new_postgres(
     owner = postgres_engine(owner_url)
     stack.callback(owner.dispose)
     _drop_leftovers(owner)
-    vault = Vault.create(owner, _master_key(settings, inputs), log_id, inputs)
+    vault = _new_vault(owner, settings, inputs, log_id)
     sessions.create(owner)
     _make_views(owner)
     return log, vault
+
+
+def _new_vault(engine: Engine, settings: Settings, inputs: Inputs, log_id: str) -> Vault:
+    """Make the keys, and beside them the place of what they sign, under its first origin."""
+    vault = Vault.create(engine, _master_key(settings, inputs), log_id, inputs)
+    checkpoints.create(engine)
+    Checkpoints(engine).begin(vault, origin_of(settings.public_url, log_id), inputs)
+    return vault
 
 
 def _password_of(url: Secret) -> str | None:
@@ -243,3 +259,4 @@ def _drop_leftovers(engine: Engine) -> None:
     """Take away the keys of an attempt that ended before the log began."""
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE IF EXISTS muniment.vault_keys"))
+    checkpoints.drop(engine)

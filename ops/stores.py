@@ -14,15 +14,23 @@ from typing import TYPE_CHECKING, Final, Protocol
 import psycopg
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DatabaseError
 
 from domain.events import LogReader, Record
+from ops.checkpoints import Checkpoints, origin_of
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_readers import SQLiteReader
 from ops.postgres import connect, connection_string
-from ops.store_errors import LogMissingError, StoreSlowError, StoreUnreachableError
+from ops.store_errors import (
+    LogMissingError,
+    StoreSlowError,
+    StoreUnreachableError,
+    UnsafeStoreError,
+)
 from ops.vault import Vault, read_master_key, sqlite_engine
 from ops.writer import WritableLog
+from projections import journal
 from projections.views import open_postgresql, open_sqlite
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ LOG_FILE: Final = "log.db"
 VAULT_FILE: Final = "vault.db"
 SESSIONS_FILE: Final = "sessions.db"
 VIEWS_FILE: Final = "views.db"
+JOURNAL_FILE: Final = "journal.db"
 SNAPSHOTS: Final = "snapshots"
 MASTER_KEY_FILE: Final = "master.key"
 _POOL_WAIT_SECONDS: Final = 2.0
@@ -63,8 +72,10 @@ class Stores(Struct, frozen=True, kw_only=True):
 
     log: StoredLog
     vault: Vault
+    checkpoints: Checkpoints
     sessions: Engine
     views: Engine
+    journal: Engine
     snapshots: Path
     shared: bool
 
@@ -118,17 +129,29 @@ def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
         sqlite_engine(directory / VAULT_FILE),
         sqlite_engine(directory / SESSIONS_FILE),
         open_sqlite(directory / VIEWS_FILE),
+        _open_journal(directory / JOURNAL_FILE),
     ]
     for engine in engines:
         stack.callback(engine.dispose)
+    vault = Vault(engines[0], _master_key(settings), log.log_id, inputs)
     return Stores(
         log=log,
-        vault=Vault(engines[0], _master_key(settings), log.log_id, inputs),
+        vault=vault,
+        checkpoints=_checkpoints(engines[0], vault, settings, log.log_id, inputs),
         sessions=engines[1],
         views=engines[2],
+        journal=engines[3],
         snapshots=directory / SNAPSHOTS,
         shared=False,
     )
+
+
+def _open_journal(path: Path) -> Engine:
+    """Open the journal; it is evidence, so one that cannot be read is not begun anew."""
+    try:
+        return journal.open_sqlite(path)
+    except DatabaseError as fault:
+        raise UnsafeStoreError(f"{path.name} cannot be read; keep it, and put it away") from fault
 
 
 def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack) -> Stores:
@@ -136,14 +159,27 @@ def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack)
     stack.callback(log.close)
     engine = postgres_engine(url)
     stack.callback(engine.dispose)
+    vault = Vault(engine, _master_key(settings), log.log_id, inputs)
     return Stores(
         log=log,
-        vault=Vault(engine, _master_key(settings), log.log_id, inputs),
+        vault=vault,
+        checkpoints=_checkpoints(engine, vault, settings, log.log_id, inputs),
         sessions=engine,
         views=open_postgresql(engine),
+        journal=open_postgresql(engine),
         snapshots=settings.data_dir / SNAPSHOTS,
         shared=True,
     )
+
+
+def _checkpoints(
+    engine: Engine, vault: Vault, settings: Settings, log_id: str, inputs: Inputs
+) -> Checkpoints:
+    """Open what was signed; an installation from before there were checkpoints begins here."""
+    checkpoints = Checkpoints(engine)
+    if not checkpoints.origins():
+        checkpoints.begin(vault, origin_of(settings.public_url, log_id), inputs)
+    return checkpoints
 
 
 def _master_key(settings: Settings) -> bytes:

@@ -40,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from domain.ids import CommandId, TenantId
 from domain.sealed import ERASED, Erased, KeyId, Sealed, Secret
 from domain.token_text import base62
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from ops.inputs import Inputs
 
-Purpose = Literal["person", "password"]
+Purpose = Literal["person", "password", "signing"]
 
 POSTGRESQL_SCHEMA: Final = "muniment"
 KEY_BYTES: Final = 32
@@ -72,10 +72,10 @@ _OWN_FILE: Final = 0o600
 _EMAIL_INDEX: Final = KeyId("email_index")
 _IDEMPOTENCY: Final = KeyId("idempotency")
 _CURSOR: Final = KeyId("cursor")
-_SIGNING: Final = KeyId("signing")
+FIRST_SIGNING_KEY: Final = KeyId("signing")
 # What an alias index is derived by: no UTF-8, so no e-mail has the same index as this.
 _ALIASES: Final = b"\xffaliases"
-_OWN_KEYS: Final = (_EMAIL_INDEX, _IDEMPOTENCY, _CURSOR, _SIGNING)
+_OWN_KEYS: Final = (_EMAIL_INDEX, _IDEMPOTENCY, _CURSOR, FIRST_SIGNING_KEY)
 _INSTALLATION: Final = "installation"
 
 
@@ -220,7 +220,7 @@ class Vault:
         return cls(engine, master_key, log_id, inputs)
 
     def create_key(self, subject: str, purpose: Purpose = "person") -> KeyId:
-        """A new data key for a person or a password of this subject; durable on return.
+        """A new key of this subject, for its data or to sign with; durable on return.
 
         Waits for the disk, so not on the event loop. When the command that was to use it is
         refused, destroy it.
@@ -243,7 +243,7 @@ class Vault:
 
         Call it after the event that says so is durable, in every process that reads that event
         (a process may hold the key in memory), and again for all of them at start and after a
-        restore. Never touches the installation's own keys.
+        restore. Never touches the installation's own keys, nor one that signs.
         """
         with self._lock:
             # Under the lock, or another thread could read a row before it goes and keep the key.
@@ -251,7 +251,8 @@ class Vault:
             for start in range(0, len(data_keys), 500):
                 chunk = data_keys[start : start + 500]
                 with self._transaction() as connection:
-                    connection.execute(delete(self._keys).where(self._keys.c.id.in_(chunk)))
+                    here = self._keys.c.id.in_(chunk) & (self._keys.c.purpose != "signing")
+                    connection.execute(delete(self._keys).where(here))
             for key in data_keys:
                 self._cache.pop(key, None)
 
@@ -344,9 +345,12 @@ class Vault:
         """The key that authenticates cursors (http-api 5), 32 bytes."""
         return self._own[_CURSOR]
 
-    def signing_key(self) -> Ed25519PrivateKey:
-        """The key that signs checkpoints (transparency-log 2)."""
-        return Ed25519PrivateKey.from_private_bytes(self._own[_SIGNING])
+    def signing_key(self, key: KeyId = FIRST_SIGNING_KEY) -> Ed25519PrivateKey:
+        """A key that signs checkpoints (transparency-log 2): the first one, or a later one.
+
+        Raises VaultError `vault.incomplete` when it is not there.
+        """
+        return Ed25519PrivateKey.from_private_bytes(self._own.get(key) or self._own_key(key))
 
     def _place(self, command_id: CommandId, subject: str, field: str) -> bytes:
         return json.encode((self._log_id, command_id, subject, field))

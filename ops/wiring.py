@@ -22,19 +22,25 @@ from api import credentials
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
+from api.journal import leaked
 from api.people import People
 from api.request_log import RequestLog
 from api.service import DRAINING, Health, Parts, Service
 from api.service import Settings as PublicSettings
 from domain import names
 from domain.events import decode
+from domain.ids import ServiceAccountId, TokenId, UserId
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
 from ops.collection import Freezer, collection_off
 from ops.event_log import PostgresLog
+from ops.evidence import StoredEvidence
+from ops.journal import StoredJournal
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
+from ops.sealing import Sealer
 from ops.sessions import StoredFailures, StoredSessions
+from ops.sinks import open_sink
 from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
 from ops.writer import POLL_SECONDS, Publication, Writer, settle
@@ -58,6 +64,7 @@ SNAPSHOT_POSITIONS: Final = 10_000
 SNAPSHOT_FILE: Final = "state.snapshot"
 REQUEST_LABEL_CHARACTERS: Final = 12
 LAST_WORDS_SECONDS: Final = 0.5
+LAST_VIEWS_SECONDS: Final = 2.0
 BROKEN_STORE_STATUS: Final = 10
 
 _log = logging.getLogger("muniment")
@@ -98,11 +105,7 @@ class Installation:
             begun = snapshots.load(self._snapshot, stores.log) or State()
             self._snapshot_position = begun.position
             state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
-            graph = AccessGraph(
-                state,
-                lambda email: vault.email_index(names.canonical_email(email)),
-                vault.alias_index,
-            )
+            graph = AccessGraph(state, self._email_index, vault.alias_index)
         self._history = History(stores.log.reader())
         self._history.keep(state)
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
@@ -117,32 +120,57 @@ class Installation:
             on_halt=lambda reason: _log.critical("the views halted: %s", reason),
             on_applied=Freezer(collects=True).note,
         )
+        self._sealer = Sealer(
+            stores.checkpoints,
+            vault,
+            stores.views,
+            stores.log.reader(),
+            inputs,
+            reached=lambda: self._runner.position,
+            sink=open_sink(settings.checkpoint_sink, stores.checkpoints),
+        )
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
-        self.service = Service(
-            Parts(
-                graph=graph,
-                submit=self._writer.submit,
-                inputs=inputs,
-                vault=vault,
-                people=People(vault),
-                passwords=self._passwords,
-                sessions=self._sessions,
-                failures=self._failures,
-                past=self._history,
-                records=Records(stores.log.reader()),
-                views=Views(stores.views),
-                views_reached=self._runner.wait_for,
-                health=self._health,
-                settings=PublicSettings(
-                    public_url=settings.public_url,
-                    version=VERSION,
-                    at_least_bound_seconds=settings.at_least_bound_seconds,
-                    staleness_bound_seconds=settings.staleness_bound_seconds,
-                ),
-            )
+        self.journal = StoredJournal(
+            stores.journal,
+            inputs,
+            self._email_index,
+            mode=settings.journal,
+            days=settings.journal_days,
+            exists=self._exists,
         )
+        self.service = Service(self._parts(graph))
+
+    def _parts(self, graph: AccessGraph) -> Parts:
+        settings, stores = self._settings, self._stores
+        return Parts(
+            graph=graph,
+            submit=self._writer.submit,
+            inputs=self._inputs,
+            vault=stores.vault,
+            people=People(stores.vault),
+            passwords=self._passwords,
+            sessions=self._sessions,
+            failures=self._failures,
+            journal=self.journal,
+            past=self._history,
+            records=Records(stores.log.reader()),
+            views=Views(stores.views),
+            views_reached=self._runner.wait_for,
+            health=self._health,
+            evidence=StoredEvidence(stores.checkpoints, self._sealer),
+            settings=PublicSettings(
+                public_url=settings.public_url,
+                version=VERSION,
+                at_least_bound_seconds=settings.at_least_bound_seconds,
+                staleness_bound_seconds=settings.staleness_bound_seconds,
+                public_checkpoints=settings.public_checkpoints,
+            ),
+        )
+
+    def _email_index(self, email: str) -> bytes:
+        return self._stores.vault.email_index(names.canonical_email(email))
 
     def application(self) -> ASGIApp:
         """Answer the whole ASGI application, from the front to the last route."""
@@ -186,8 +214,10 @@ class Installation:
         # Before the writer starts, so that nobody else reads the log's own connection.
         await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(credentials.end_leftovers, self.service)
+        await asyncio.to_thread(self.journal.start)
         self._runner.start()
         self._writer.start()
+        self._sealer.start()
         if self._stores.shared:
             self._listening.start()
         # Routes and documents were built since the state was frozen.
@@ -199,7 +229,11 @@ class Installation:
         self._stores.log.wake()
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._save_snapshot)
+        # What the views have by then is signed; the rest at the next start.
+        await self._runner.wait_for(self.service.state.position, LAST_VIEWS_SECONDS)
+        await asyncio.to_thread(self._sealer.stop)
         await asyncio.to_thread(self._runner.stop)
+        await asyncio.to_thread(self.journal.stop)
         self._passwords.close()
         self._sessions.close()
         self._failures.close()
@@ -261,8 +295,17 @@ class Installation:
             views_halted=self._runner.halted is not None,
         )
 
+    def _exists(self, id_: str) -> bool:
+        """Tell whether an id is still a token's or a principal's."""
+        state = self.service.state
+        return (
+            TokenId(id_) in state.tokens
+            or ServiceAccountId(id_) in state.service_accounts
+            or UserId(id_) in state.users
+        )
+
     def _note_leak(self, token: str, address: str, request_id: str) -> None:
-        del token
+        leaked(self.service, token, address, request_id)
         _log.warning(
             "a token stood in a request target",
             extra={"address": address, "request_id": request_id},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import UNSET, Struct, structs
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from domain import (
     bindings,
     commands,

@@ -6,7 +6,7 @@ comes from. Entries never change and are never purged; nothing personal and no s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from projections.audit_shapes import Shape
     from projections.batch import Batch
     from projections.filters import Column, Dialect, Leaf, Node
-    from projections.pages import Page
+    from projections.pages import Page, Sort
     from projections.views import Values, Views
 
 # Refused commands are in the journal: what stands in the log was allowed.
@@ -238,22 +238,55 @@ def search(
     A tenant shows the entries of that tenant only.
     """
     matching = _matching(connection, position, scope, node)
-    order = [
-        _ORDER[key.field].desc() if key.descending else _ORDER[key.field].asc() for key in page.sort
-    ]
-    statement = _selection().where(matching).order_by(*order, TABLE.c.position.desc())
+    statement = _selection().where(matching).order_by(*_order(page.sort))
     found = _entries(connection, statement.limit(page.size).offset(page.skipped))
+    return Found(entries=found, total=_total(connection, position, scope, node))
+
+
+def ranks(
+    connection: Connection,
+    position: int,
+    scope: Scope,
+    node: Node | None,
+    sort: tuple[Sort, ...],
+    limit: int,
+) -> tuple[list[tuple[Any, ...]], int]:
+    """Answer what the first entries are ordered by, and how many there are in all.
+
+    Of each its position, and the value of each key of the order.
+    """
+    matching = _matching(connection, position, scope, node)
+    keys = [_ORDER[key.field] for key in sort]
+    statement = select(TABLE.c.position, *keys).where(matching).order_by(*_order(sort))
+    found = [tuple(row) for row in connection.execute(statement.limit(limit))]
+    return found, _total(connection, position, scope, node)
+
+
+def entries(connection: Connection, positions: Collection[int]) -> dict[int, Entry]:
+    """Answer the entries of the events at these positions."""
+    found = _entries(connection, _selection().where(TABLE.c.position.in_(positions)))
+    return {one.position: one for one in found}
+
+
+def _order(sort: tuple[Sort, ...]) -> list[ColumnElement[Any]]:
+    asked = [
+        _ORDER[key.field].desc() if key.descending else _ORDER[key.field].asc() for key in sort
+    ]
+    return [*asked, TABLE.c.position.desc()]
+
+
+def _total(connection: Connection, position: int, scope: Scope, node: Node | None) -> int:
     total: int | None = None
     if node is None:
         # Every event has an entry, so in the whole installation there are as many as positions.
         if isinstance(scope, Everywhere):
-            total = position
-        else:
-            total = batch.total(connection, TABLE, scope, position)
+            return position
+        total = batch.total(connection, TABLE, scope, position)
     if total is None:
+        matching = _matching(connection, position, scope, node)
         counting = select(func.count()).select_from(TABLE).where(matching)
         total = connection.execute(counting).scalar_one()
-    return Found(entries=found, total=total)
+    return total
 
 
 def entry(connection: Connection, position: int, scope: Scope, wanted: int) -> Entry | None:

@@ -53,11 +53,15 @@ from domain.tenants import CreateTenant, OpenLog
 from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
 from ops import sessions
+from ops.evidence import StoredEvidence
+from ops.journal import StoredJournal
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
+from ops.settings import JournalMode
 from ops.setup import NewUser, sealed_user, system_context
 from ops.vault import Vault, sqlite_engine
 from ops.writer import Publication, Writer, settle
+from projections import journal
 from projections.access_graph import AccessGraph
 from projections.history import History
 from projections.runner import ViewRunner
@@ -65,6 +69,7 @@ from projections.trail import Records
 from projections.views import Views, open_sqlite
 from tests.fixed_inputs import FixedInputs
 from tests.memory_log import MemoryLog
+from tests.signing import new_sealer
 
 T = TypeVar("T")
 Headers = dict[str, str]
@@ -141,7 +146,7 @@ class Served:
     credential, by default the instance owner's token.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, journal_mode: JournalMode = "denials") -> None:
         self.inputs = FixedInputs()
         self.log = MemoryLog(LOG_ID)
         self._loop = asyncio.new_event_loop()
@@ -151,44 +156,52 @@ class Served:
             sqlite_engine(directory / "vault.db"),
             sqlite_engine(directory / "sessions.db"),
             open_sqlite(directory / "views.db"),
+            journal.open_sqlite(directory / "journal.db"),
         ]
         self.vault_engine = self._engines[0]
         self.vault = Vault.create(self.vault_engine, MASTER_KEY, LOG_ID, self.inputs)
+        self._email_index = lambda text: self.vault.email_index(names.canonical_email(text))
         self.sign_ins = self._engines[1]
         sessions.create(self.sign_ins)
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
         self.sessions = StoredSessions(self.sign_ins, self.inputs)
         self.failures = StoredFailures(self.sign_ins, self.inputs)
+        self.journal_engine = self._engines[3]
+        self.journal = StoredJournal(
+            self.journal_engine, self.inputs, self._email_index, mode=journal_mode
+        )
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
         self._history = History(self.log)
+        self.sealer = new_sealer(
+            (self.vault_engine, self._engines[2]), self.vault, self.log, self.inputs, self._runner
+        )
         self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
         self.service = Service(self._parts())
+        self.journal.start()
         self._runner.start()
         self.writer.start()
+        self.sealer.start()
         self.root_id = self._set_up()
         self.root = bearer(self.token(self.root_id))
 
     def _parts(self) -> Parts:
-        vault = self.vault
         return Parts(
-            graph=AccessGraph(
-                State(),
-                lambda email: vault.email_index(names.canonical_email(email)),
-                vault.alias_index,
-            ),
+            graph=AccessGraph(State(), self._email_index, self.vault.alias_index),
             submit=self.writer.submit,
             inputs=self.inputs,
-            vault=vault,
-            people=People(vault),
+            vault=self.vault,
+            people=People(self.vault),
             passwords=self.passwords,
             sessions=self.sessions,
             failures=self.failures,
+            journal=self.journal,
             past=self._history,
             records=Records(self.log),
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
             health=lambda: self.health,
+            evidence=StoredEvidence(self.sealer.checkpoints, self.sealer),
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
 
@@ -215,7 +228,9 @@ class Served:
     def close(self) -> None:
         """Stop every thread and let go of every file."""
         self.writer.stop()
+        self.sealer.stop()
         self._runner.stop()
+        self.journal.stop()
         self._pool.shutdown()
         self.run(asyncio.sleep(0))
         self._loop.close()
@@ -476,9 +491,9 @@ def has_null(value: object) -> bool:
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
+def served(directory: Path, journal_mode: JournalMode = "denials") -> Iterator[Served]:
     """Serve a new installation from a directory."""
-    installation = Served(directory)
+    installation = Served(directory, journal_mode)
     try:
         yield installation
     finally:

@@ -20,8 +20,8 @@ from api.access.lines import LINE_BYTES_MAX, LineReader, Lines
 from api.call import ACCESS, POSITION_HEADER, Call
 from api.checks import ItemContext, failed
 from api.decoding import BULK, LINES, BodyError, guard_json, type_of_pieces
+from api.journal import Decided, Decisions
 from api.judging import Judge
-from api.problems import MalformedError, RequestError
 from api.query import refuse_token
 from api.questions import (
     Action,
@@ -32,8 +32,10 @@ from api.questions import (
     decode_evaluation,
     given,
     refuse_malformed,
+    typed_subject,
     with_defaults,
 )
+from api.request_errors import MalformedError, RequestError
 from domain.errors import DomainError, FieldFault, ForbiddenError, InvalidError
 from domain.ids import TenantId
 
@@ -110,7 +112,7 @@ async def check_bulk(
     answers: list[DecisionForm] = []
     for some in _slices(items):
         answers += desk.answers(_decoded(bytes(item)) for item in some)
-        await asyncio.sleep(0)
+        await desk.kept()
     return call.answer(DecisionsForm(answers))
 
 
@@ -161,8 +163,9 @@ async def _answered(
     piece = first
     while True:
         for some in _slices(piece[:left]):
-            yield _encode_lines(desk.answers(_decoded_lines(some)))
-            await asyncio.sleep(0)
+            answers = desk.answers(_decoded_lines(some))
+            await desk.kept()
+            yield _encode_lines(answers)
         left -= len(piece)
         if left < 0:
             raise BodyError(413, "batch.too_large", f"at most {LINES_MAX} lines are read")
@@ -224,9 +227,20 @@ class _Desk:
         """Judge a slice; raises where the caller may be here no more."""
         self._call.require_still()
         moment, asker = self._lasting.moment(), self._call.asker.remembering()
-        return [self._answer(item, asker, moment) for item in items]
+        decided: list[Decided] = []
+        answers = [self._answer(item, asker, moment, decided) for item in items]
+        self._call.service.journal.decided(Decisions(asker, moment, decided))
+        return answers
 
-    def _answer(self, item: Item, asker: Asker, moment: Moment) -> DecisionForm:
+    async def kept(self) -> None:
+        """Let others be answered; and wait for the records of a slice where they are required."""
+        if self._call.service.journal.required:
+            await self._call.service.journal.settle()
+        await asyncio.sleep(0)
+
+    def _answer(
+        self, item: Item, asker: Asker, moment: Moment, decided: list[Decided]
+    ) -> DecisionForm:
         judge = self._judge
         try:
             if isinstance(item, Exception):
@@ -239,9 +253,11 @@ class _Desk:
                 )
             if asked.explains:
                 raise MalformedError("context.invalid", "explanations are given one by one")
-            return _ALLOWED if judge.decide(asked, moment) else _DENIED
+            allowed = judge.decide(asked, moment)
         except _FAILS_ALONE as error:
             return DecisionForm(decision=False, context=failed(error).context)
+        decided.append(Decided(asked, *typed_subject(question), allowed))
+        return _ALLOWED if allowed else _DENIED
 
 
 ROUTES: Final[list[Any]] = [check_bulk]

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from api.call import Headers
 from api.decoding import BodyError
-from api.problems import RequestError, refusal
+from api.problems import refusal
+from api.request_errors import RequestError
 from domain.errors import DomainError
 
 if TYPE_CHECKING:

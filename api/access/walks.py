@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, structs
 
 from api.cursors import Cursor, seal, unseal
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain.errors import FieldFault, InvalidError
 from domain.state import State
 

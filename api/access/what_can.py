@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from api.access.walks import Walk, next_page, walk, word
 from api.call import ACCESS, Call
 from api.explanations import Named, PlaceForm, ResourcePlace, Through, Told, is_known
+from api.journal import listed
 from api.judging import Judge
 from domain import explaining
 from domain.explaining import Code
@@ -138,6 +139,7 @@ async def _answer(
 
     items, last, code = await asyncio.to_thread(page)
     cursor, link = next_page(call, at, last)
+    await listed(call, len(items), subject=subject)
     left = narrowing is UNSET or narrowing.instance_owner
     form = HoldingsForm(
         items=items,

@@ -14,9 +14,10 @@ from api.access.walks import Walk, next_page, walk, word
 from api.call import ACCESS, Call
 from api.explanations import Through, Told
 from api.iam import principals
+from api.journal import listed
 from api.judging import Judge, Sight
-from api.problems import MalformedError
 from api.questions import NO_RESOURCE
+from api.request_errors import MalformedError
 from domain import explaining, names
 from domain.access import Question
 from domain.ids import SubjectId, TenantId, UserId
@@ -97,6 +98,14 @@ async def who_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respons
     named = await _names(call, at.state, judge, forms, asked)
     items = tuple(structs.replace(one, name=named.get(one.id, UNSET)) for one in forms)
     cursor, link = next_page(call, at, forms[-1].id if len(found) > at.limit else None)
+    await listed(
+        call,
+        len(items),
+        resource_type=question.type,
+        action=question.action,
+        resource_id=question.resource[1] if question.resource else None,
+        namespace=namespace,
+    )
     form = AbleListForm(items=items, next_cursor=cursor)
     return call.answer(form, position=at.state.position, link=link)
 

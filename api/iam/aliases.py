@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from api.call import Answer, Call, Done, gives, needs
 from api.credentials import Sealer
 from api.iam import principals
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain import aliases
 from domain.aliases import AliasSet, RemoveAlias, SetAlias
 from domain.ids import TenantId, UserId

@@ -7,7 +7,7 @@ import io
 import unicodedata
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -17,8 +17,9 @@ from api.call import Call
 from api.iam import principals
 from domain.ids import ServiceAccountId, UserId
 from domain.state import State
-from projections import audit
+from projections import audit, journal_trail
 from projections.entries import Entry, Kind
+from projections.journal_trail import Act, Shown
 
 CSV_COLUMNS: Final = (
     "date type event resource resourceId namespace userId username userType tokenId ipAddress "
@@ -57,11 +58,15 @@ class Actor(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class AuditLog(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One event; the patches are JSON Patches (RFC 6902) of the object, forward and back."""
+    """One event, or an entry of the journal.
+
+    The patches are JSON Patches (RFC 6902) of the object, forward and back; without a change there
+    is nothing in them.
+    """
 
     id: str
     tenant_id: str | UnsetType
-    type: Kind
+    type: Kind | Act
     date: datetime
     user_id: str
     ip_address: str | UnsetType
@@ -101,6 +106,33 @@ def entry_id(entry: Entry) -> str:
     return f"e{entry.position}"
 
 
+def journal_item(shown: Shown, actors: dict[str, Actor]) -> Item:
+    """Answer an entry of the journal with its actor, who may be nobody that is known."""
+    sequence, entry = shown.kept
+    actor = entry.principal or ""
+    log = AuditLog(
+        id=f"j{sequence}",
+        tenant_id=_present(entry.tenant),
+        type=shown.type,
+        date=entry.at,
+        user_id=actor,
+        ip_address=_present(entry.address),
+        impersonated_by=UNSET,
+        detail=journal_trail.detail(shown),
+        applied_patch=[],
+        revert_patch=[],
+        position=entry.position,
+        event=journal_trail.event_of(shown),
+        token_id=_present(entry.token),
+        user_agent=_present(entry.agent),
+        reason=UNSET,
+        request_id=entry.request_id or "",
+        outcome=entry.outcome,
+    )
+    nobody = Actor(id="", type="STANDARD", username="", email="")
+    return Item(audit_log=log, user=actors.get(actor, nobody))
+
+
 def item(entry: Entry, actors: dict[str, Actor]) -> Item:
     """Answer an entry with its actor."""
     log = AuditLog(
@@ -132,26 +164,43 @@ def _present(text: str | None) -> str | UnsetType:
 # Actors
 
 
-async def actors(call: Call, entries: Iterable[Entry]) -> dict[str, Actor]:
-    """Answer the actors of these entries by their ids.
+class _Acted(NamedTuple):
+    """Who acted, by what name if it is a program, and the last position before."""
+
+    id: str
+    type: str
+    name: str | None
+    before: int
+
+
+async def actors(
+    call: Call, entries: Iterable[Entry], shown: Iterable[Shown] = ()
+) -> dict[str, Actor]:
+    """Answer the actors of these events and entries of the journal by their ids.
 
     One who has been deleted since is looked up in the state in which it acted.
     """
-    first: dict[str, Entry] = {}
+    first: dict[str, _Acted] = {}
     for entry in entries:
-        first.setdefault(entry.actor_id, entry)
-    return {id_: await _actor(call, entry) for id_, entry in first.items()}
+        acted = _Acted(entry.actor_id, entry.actor_type, entry.actor_name, entry.position - 1)
+        first.setdefault(acted.id, acted)
+    for one in shown:
+        noted = one.kept.entry
+        if noted.principal is not None:
+            acted = _Acted(noted.principal, noted.principal_type or "", None, noted.position)
+            first.setdefault(acted.id, acted)
+    return {id_: await _actor(call, acted) for id_, acted in first.items()}
 
 
-async def _actor(call: Call, entry: Entry) -> Actor:
-    id_ = entry.actor_id
-    if entry.actor_type == "user":
+async def _actor(call: Call, acted: _Acted) -> Actor:
+    id_ = acted.id
+    if acted.type == "user":
         state = call.state
         if UserId(id_) not in state.users:
-            state = await call.service.state_at(entry.position - 1)
+            state = await call.service.state_at(acted.before)
         return await _person(call, state, UserId(id_))
     account = call.state.service_accounts.get(ServiceAccountId(id_))
-    name = entry.actor_name or id_ if account is None else account.name
+    name = acted.name or id_ if account is None else account.name
     return Actor(
         id=id_,
         type="SERVICE_ACCOUNT",

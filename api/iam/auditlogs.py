@@ -17,17 +17,19 @@ from api.call import ACCESS, OWNER, POSITION_HEADER, Call, needs
 from api.iam import audit_items, fields, principals
 from api.iam.audit_items import Difference, HistoryEntry, Item
 from api.iam.fields import Text
+from api.journal import read_trail
 from api.list_fields import EVENTS
 from api.paging import Results, read_filters
-from api.problems import MalformedError
 from api.query import Query
+from api.request_errors import MalformedError
 from domain.errors import ForbiddenError, NotFoundError, Requirement
 from domain.ids import TenantId
 from domain.permissions import ANY, Permission
-from projections import audit
+from projections import audit, journal_trail
 from projections.audit import EVERYWHERE, Scope
 from projections.entries import Entry
 from projections.filters import Node
+from projections.journal_trail import Rank, Until
 from projections.pages import Page
 
 LIST: Final = needs(Permission("AUDITLOG", "LIST"))
@@ -134,10 +136,48 @@ async def search_everywhere(call: NamedDependency[Call]) -> Response[Results[Ite
 
 async def _search(call: Call, scope: Scope) -> Response[Results[Item]]:
     asked = listing.asked(call, EVENTS, audit.SORTABLE)
-    found = await listing.ask(
-        call, audit.search, call.state.position, scope, asked.where, asked.page
+    page, trail, position = asked.page, call.service.journal, call.state.position
+    what = (scope, asked.where, page.sort, page.skipped + page.size)
+    # One sees what one has done, as in every list.
+    await trail.settle()
+    ranked, events = await listing.ask(call, audit.ranks, position, *what)
+    noted, others = await trail.ask(journal_trail.ranks, _until(call, asked), *what)
+    both = [*(Rank(row[1:], row[0], 0) for row in ranked), *noted]
+    shown = journal_trail.page(both, page.sort, page.skipped, page.size)
+    items = await _both(call, shown)
+    await read_trail(call, "audit_read", results=len(items))
+    return listing.answer(call, page, items, events + others)
+
+
+def _until(call: Call, asked: listing.Asked) -> Until:
+    """Answer how far the journal is shown, so that it does not change while it is paged through.
+
+    Behind a position of the past it may not grow any more; at the head readings are shown to who
+    asks for kinds of acts.
+    """
+    position = call.state.position
+    if call.past:
+        return Until(position - 1, position - 1)
+    filtered_by = listing.Asked(Page(), asked.where).names
+    wants_readings = any(map(filtered_by, ("type", "action", "event")))
+    return Until(position, position if wants_readings else position - 1)
+
+
+async def _both(call: Call, ranks: list[Rank]) -> tuple[Item, ...]:
+    """Answer events and entries of the journal in this order."""
+    positions = [rank.position for rank in ranks if not rank.sequence]
+    sequences = [rank.sequence for rank in ranks if rank.sequence]
+    events = await listing.ask(call, audit.entries, positions)
+    noted = await call.service.journal.ask(journal_trail.entries, sequences)
+    actors = await audit_items.actors(call, events.values(), noted.values())
+    # An entry whose time was over meanwhile is gone.
+    return tuple(
+        audit_items.journal_item(noted[rank.sequence], actors)
+        if rank.sequence
+        else audit_items.item(events[rank.position], actors)
+        for rank in ranks
+        if not rank.sequence or rank.sequence in noted
     )
-    return listing.answer(call, asked.page, await _items(call, found.entries), found.total)
 
 
 async def _items(call: Call, entries: tuple[Entry, ...]) -> tuple[Item, ...]:
@@ -170,6 +210,7 @@ async def find(
         Page(size=FOUND_MAX),
     )
     items = await _items(call, found.entries)
+    await read_trail(call, "audit_read", results=len(items))
     if not items:
         return call.answer(Finding(results=(), total=0))
     newest = items[0]
@@ -205,6 +246,7 @@ async def _export(call: Call, scope: Scope, name: str) -> Stream:
     where = _export_filter(call)
     position = call.state.position
     await call.service.reach_views(position)
+    await read_trail(call, "audit_export", until=position)
     entries = audit.stream(call.service.views, position, scope, where)
     return Stream(
         audit_items.csv_lines(call, entries),
@@ -257,6 +299,7 @@ async def _diff(
         if _object(earlier) != _object(entry):
             raise _unknown(previous)
         before = earlier.after
+    await read_trail(call, "audit_read", position=entry.position)
     body = Difference(before=audit.as_text(before), after=audit.as_text(entry.after))
     return call.entity(body, entry.position)
 
@@ -298,6 +341,7 @@ async def history(
     found = await listing.ask(call, audit.history, call.state.position, TenantId(tenant), detail_id)
     seen = tuple(entry for entry in found if _shows(visible, entry))
     actors = await audit_items.actors(call, seen)
+    await read_trail(call, "audit_read", results=len(seen))
     return call.answer(
         tuple(
             HistoryEntry(

@@ -17,7 +17,7 @@ from api.iam.fields import AutocompleteRequest, IdsRequest, Text
 from api.iam.principals import VIEW_GROUP, Name
 from api.list_fields import GROUPS, MEMBERS
 from api.paging import Results
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain import commands, groups
 from domain.errors import FieldFault, InvalidError
 from domain.groups import (

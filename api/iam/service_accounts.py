@@ -15,6 +15,7 @@ from api.call import OWNER, Call, Done, gives, needs
 from api.iam import fields, principals
 from api.iam.fields import Flag, Text
 from api.iam.principals import AccessRow
+from api.journal import last_use
 from api.list_fields import SERVICE_ACCOUNTS
 from api.paging import Results
 from domain import commands, service_accounts
@@ -85,6 +86,7 @@ class TenantForm(Struct, frozen=True, kw_only=True, rename="camel"):
     super_admin: bool
     enabled: bool
     created: datetime
+    last_used: datetime | UnsetType
 
 
 class InstanceForm(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -98,6 +100,7 @@ class InstanceForm(Struct, frozen=True, kw_only=True, rename="camel"):
     super_admin: bool
     enabled: bool
     created: datetime
+    last_used: datetime | UnsetType
 
 
 def tenant_form(
@@ -116,11 +119,17 @@ def tenant_form(
         super_admin=owner,
         enabled=account.enabled,
         created=account.created,
+        last_used=_last_used(call, id_),
     )
     return form, commands.changed_at(state, id_) or 0
 
 
-def instance_form(state: State, id_: ServiceAccountId) -> tuple[InstanceForm, int]:
+def _last_used(call: Call, id_: ServiceAccountId) -> datetime | UnsetType:
+    used = last_use(call, id_)
+    return UNSET if used is None else used.at
+
+
+def instance_form(call: Call, state: State, id_: ServiceAccountId) -> tuple[InstanceForm, int]:
     """Answer the account with the tenants it has access to, and its last change."""
     account = service_accounts.require(state, id_)
     tenants = [state.tenants[tenant] for tenant in sorted(state.access.get(id_, ()))]
@@ -138,6 +147,7 @@ def instance_form(state: State, id_: ServiceAccountId) -> tuple[InstanceForm, in
         super_admin=owner,
         enabled=account.enabled,
         created=account.created,
+        last_used=_last_used(call, id_),
     )
     changed = max(commands.changed_at(state, id_) or 0, *(tenant.changed for tenant in tenants), 0)
     return form, changed
@@ -149,8 +159,8 @@ async def _shown(call: Call, done: Done, id_: str) -> Response[TenantForm]:
     )
 
 
-async def _shown_whole(done: Done, id_: str) -> Response[InstanceForm]:
-    return await done.show(lambda state: instance_form(state, ServiceAccountId(id_)))
+async def _shown_whole(call: Call, done: Done, id_: str) -> Response[InstanceForm]:
+    return await done.show(lambda state: instance_form(call, state, ServiceAccountId(id_)))
 
 
 # In a tenant
@@ -307,7 +317,7 @@ async def create_in_installation(
         )
     )
     made = done.event(ServiceAccountCreated)
-    return await _shown_whole(done, made.id if made else id_)
+    return await _shown_whole(call, done, made.id if made else id_)
 
 
 @get(
@@ -323,7 +333,7 @@ async def list_in_installation(
     found = await listing.ask(
         call, directory.of_installation, call.state.position, asked.where, asked.page
     )
-    rows = [instance_form(call.state, row.id)[0] for row in found.rows]
+    rows = [instance_form(call, call.state, row.id)[0] for row in found.rows]
     return listing.answer(call, asked.page, rows, found.total)
 
 
@@ -336,7 +346,7 @@ async def list_in_installation(
 async def show_in_installation(
     id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[InstanceForm]:
-    return call.entity(*instance_form(call.state, ServiceAccountId(id)))
+    return call.entity(*instance_form(call, call.state, ServiceAccountId(id)))
 
 
 @patch(
@@ -353,7 +363,7 @@ async def change_in_installation(
         ChangeServiceAccount(id=ServiceAccountId(id), name=data.name, description=description),
         on=id,
     )
-    return await _shown_whole(done, id)
+    return await _shown_whole(call, done, id)
 
 
 @delete(
@@ -397,7 +407,7 @@ async def disable_in_installation(
     id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[InstanceForm]:
     done = await call.execute(DisableServiceAccount(id=ServiceAccountId(id)), on=id)
-    return await _shown_whole(done, id)
+    return await _shown_whole(call, done, id)
 
 
 @post(
@@ -411,7 +421,7 @@ async def enable_in_installation(
     id: FromPath[str], call: NamedDependency[Call]
 ) -> Response[InstanceForm]:
     done = await call.execute(EnableServiceAccount(id=ServiceAccountId(id)), on=id)
-    return await _shown_whole(done, id)
+    return await _shown_whole(call, done, id)
 
 
 ROUTES: Final[list[Any]] = [

@@ -10,6 +10,7 @@ from api.call import Call
 from api.iam import fields, principals
 from api.iam.bindings import ResourceForm
 from api.iam.fields import Flag, Text
+from api.journal import last_use
 from domain import access, durations, permissions
 from domain.access import Narrowing
 from domain.errors import FieldFault, InvalidError
@@ -68,6 +69,9 @@ class TokenItem(Struct, frozen=True, kw_only=True, rename="camel"):
     prefix: str
     issued_at: datetime = field(name="iat")
     expires_at: datetime | UnsetType = field(name="exp")
+    last_used: datetime | UnsetType
+    last_used_address: str | UnsetType
+    last_used_agent: str | UnsetType
     extended: bool
     expired: bool
     enabled: bool
@@ -85,6 +89,7 @@ class RevokedForm(Struct, frozen=True, kw_only=True):
 
 def item(call: Call, token: Token, at: datetime) -> TokenItem:
     """Answer a token as it is listed and shown, judged at an instant."""
+    used = last_use(call, token.id)
     return TokenItem(
         id=token.id,
         name=token.name,
@@ -92,6 +97,9 @@ def item(call: Call, token: Token, at: datetime) -> TokenItem:
         prefix=token.prefix,
         issued_at=token.created,
         expires_at=token.expires_at,
+        last_used=UNSET if used is None else used.at,
+        last_used_address=UNSET if used is None else used.address or UNSET,
+        last_used_agent=UNSET if used is None else used.agent or UNSET,
         extended=token.extended,
         expired=access.is_over(token.expires_at, at),
         enabled=token.enabled,

@@ -19,7 +19,8 @@ from api import listing
 from api.access import walks
 from api.call import OWNER, Call, needs, position_parameter
 from api.cursors import Cursor
-from api.problems import MalformedError
+from api.journal import read_trail
+from api.request_errors import MalformedError
 from api.trail import items, questions
 from api.trail.items import RelatedEntry, TrailEntry
 from domain.errors import NotFoundError
@@ -106,6 +107,7 @@ async def _list(call: Call) -> Response[EventPage]:
     until = at.position if before is None else min(at.position, before - 1)
     part = await _part(call, sought, at, (after or 0, until), backwards=order == "desc")
     found = await items.items(call, part.entries)
+    await read_trail(call, "audit_read", results=len(found))
     page = EventPage(items=found, through=part.through)
     if after is not None and order == "asc":
         return call.answer(structs.replace(page, next_after=part.through), position=at.position)
@@ -170,6 +172,7 @@ async def _show(call: Call, number: str) -> Response[WholeEntry]:
     (shown,) = await items.items(call, (entry,))
     found = await listing.ask(call, trail.related, head, scope, entry, RELATED_MAX)
     related = Related(**{name: await items.related(call, others) for name, others in found.items()})
+    await read_trail(call, "audit_read", position=entry.position)
     return call.answer(WholeEntry(**structs.asdict(shown), related=related))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api.access.walks import WORD_CHARACTERS_MAX
 from api.paging import read_instant
-from api.problems import MalformedError
+from api.request_errors import MalformedError
 from domain.ids import TenantId
 from projections.audit import EVERYWHERE, OUTCOME, Scope
 from projections.trail import Sought

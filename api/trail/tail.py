@@ -24,12 +24,9 @@ from api import listing
 from api.authentication import header
 from api.call import OWNER, POSITION_HEADER, Call, needs, position_parameter
 from api.iam import principals
-from api.problems import (
-    AuthenticationError,
-    MalformedError,
-    RequestError,
-    refusal,
-)
+from api.journal import read_trail
+from api.problems import refusal
+from api.request_errors import AuthenticationError, MalformedError, RequestError
 from api.service import DRAINING
 from api.trail import items, questions
 from api.trail.events import LIST
@@ -81,7 +78,7 @@ async def tail_events(
     The id of an `entry` is its position, and its data are as in the list.
     """
     del tenant
-    return _stream(call, request)
+    return await _stream(call, request)
 
 
 @get(
@@ -98,10 +95,10 @@ async def tail_all_events(
 
     The id of an `entry` is its position, and its data are as in the list.
     """
-    return _stream(call, request)
+    return await _stream(call, request)
 
 
-def _stream(call: Call, request: Request[Any, Any, Any]) -> Response[Any]:
+async def _stream(call: Call, request: Request[Any, Any, Any]) -> Response[Any]:
     sought = questions.sought(call, *_OTHERS)
     if call.past:
         raise MalformedError("position.invalid", "a tail shows what comes, not the past")
@@ -110,7 +107,9 @@ def _stream(call: Call, request: Request[Any, Any, Any]) -> Response[Any]:
         raise MalformedError("position.invalid", "Last-Event-ID must be a position")
     after = position_parameter(call.query, "after")
     begin = int(last) if last else call.state.position if after is None else after
-    return Tail(call, sought, begin, _seconds(call.parameter("seconds")))
+    seconds = _seconds(call.parameter("seconds"))
+    await read_trail(call, "audit_read", after=begin)
+    return Tail(call, sought, begin, seconds)
 
 
 def _seconds(text: str | None) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from api.problems import ThrottledError, UnavailableError
+from api.request_errors import ThrottledError, UnavailableError
 
 if TYPE_CHECKING:
     from domain.ids import PrincipalId

@@ -1,7 +1,7 @@
 """How does a server answer prepared requests on many connections? The load's own process.
 
-`python -m ops.bench.load URL FILE SECONDS RATE`: as fast as it goes with RATE 0; else so many
-requests a second, each timed from the moment when it was due, not when it was sent.
+`python -m ops.bench.load URL FILE SECONDS RATE CONNECTIONS`: as fast as it goes with RATE 0; else
+so many requests a second, each timed from the moment when it was due, not when it was sent.
 """
 
 from __future__ import annotations
@@ -127,26 +127,28 @@ class _Run:
         )
 
 
-async def load(url: str, requests: list[Prepared], seconds: float, rate: float) -> Loaded:
+async def load(
+    url: str, requests: list[Prepared], seconds: float, rate: float, connections: int
+) -> Loaded:
     """Put the load on the server at the URL."""
     host, _, port = urlsplit(url).netloc.rpartition(":")
     loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(_Connection, host, int(port)))[1] for _ in range(CONNECTIONS)
+    opened = [
+        (await loop.create_connection(_Connection, host, int(port)))[1] for _ in range(connections)
     ]
     run = _Run(requests, seconds, rate)
-    await asyncio.gather(*(run.drive(connection) for connection in connections))
-    for connection in connections:
+    await asyncio.gather(*(run.drive(connection) for connection in opened))
+    for connection in opened:
         connection.close()
     return run.result()
 
 
 def main() -> None:
     """Print one JSON object."""
-    url, file, seconds, rate = sys.argv[1:]
+    url, file, seconds, rate, connections = sys.argv[1:]
     requests = msgspec.msgpack.decode(Path(file).read_bytes(), type=list[Prepared])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        loaded = runner.run(load(url, requests, float(seconds), float(rate)))
+        loaded = runner.run(load(url, requests, float(seconds), float(rate), int(connections)))
     sys.stdout.buffer.write(msgspec.json.encode(loaded))
 
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from domain.events import Event
     from ops.bench.data import World
 
+_DEFAULTS: Final[Mapping[str, str]] = {}
 _LISTENING: Final = "listening on "
 _STOP_SECONDS: Final = 15
 _BARE: Final = ("-m", "ops.bench.bare")
@@ -68,11 +70,15 @@ class Cost(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def started(arguments: Iterable[str]) -> Iterator[Server]:
-    """Yield a server that prints where it listens; it is told to stop at the end."""
+def started(arguments: Iterable[str], settings: Mapping[str, str] = _DEFAULTS) -> Iterator[Server]:
+    """Yield a server that prints where it listens; it is told to stop at the end.
+
+    `settings` are variables of its environment, beside which no other of ours is in it.
+    """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")
     }
+    environment.update(settings)
     process = subprocess.Popen(  # noqa: S603 - this very program, with arguments of its own
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
@@ -139,10 +145,12 @@ def muniment(world: World, more: Iterable[Event] = ()) -> Iterator[Server]:
 
 
 @contextmanager
-def serving(place: Path) -> Iterator[Server]:
-    """Yield `muniment serve`, at rest, on the installation in this data directory."""
-    serve = ("-m", "ops.cli.main", "serve", "--data-dir", str(place), "--port", "0")
-    with started(serve) as server:
+def serving(
+    place: Path, settings: Mapping[str, str] = _DEFAULTS, program: str = "ops.cli.main"
+) -> Iterator[Server]:
+    """Yield `muniment serve`, at rest, on a data directory; `program` is what is run."""
+    serve = ("-m", program, "serve", "--data-dir", str(place), "--port", "0")
+    with started(serve, settings) as server:
         _wait_until_idle(server)
         yield server
 
@@ -179,17 +187,30 @@ def measure(server: Server, requests: Path, seconds: float, client: str = "own")
     )
 
 
-def latencies(server: Server, requests: Path, seconds: float, rate: float) -> Loaded:
+def latencies(
+    server: Server,
+    requests: Path,
+    seconds: float,
+    rate: float,
+    connections: int = CONNECTIONS,
+) -> Loaded:
     """Load the server by a schedule of so many requests a second: what a caller waits."""
-    return _own(server, requests, seconds, rate)
+    return _own(server, requests, seconds, rate, connections)
 
 
 def _as_fast_as_it_goes(server: Server, requests: Path, seconds: float) -> Loaded:
     return _own(server, requests, seconds, 0)
 
 
-def _own(server: Server, requests: Path, seconds: float, rate: float) -> Loaded:
-    arguments = ("-m", "ops.bench.load", server.url, str(requests), str(seconds), str(rate))
+def _own(
+    server: Server,
+    requests: Path,
+    seconds: float,
+    rate: float,
+    connections: int = CONNECTIONS,
+) -> Loaded:
+    given = (server.url, str(requests), str(seconds), str(rate), str(connections))
+    arguments = ("-m", "ops.bench.load", *given)
     process = subprocess.Popen(  # noqa: S603 - this very program, with arguments of its own
         [sys.executable, *arguments], stdout=subprocess.PIPE
     )

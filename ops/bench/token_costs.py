@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from api.authentication import judge_token
-from api.problems import AuthenticationError
+from api.request_errors import AuthenticationError
 from api.service import Service
 from ops.bench import data, servers
 from ops.bench.report import Options, Report, absolute, at_most

@@ -23,12 +23,13 @@ PRIVATE: Final = 0o077
 
 # Local commands open the store itself, on its host; found by name in `ops.cli.local`.
 LOCAL: Final = {
+    "admin": "Change keys, or the origin of checkpoints.",
     "init": "Make an installation with its first instance owner.",
     "serve": "Serve an installation over HTTP.",
     "dev": "Serve a lively demo on loopback.",
     "migrate": "Bring the store to this release's schema.",
     "digest": "Print the digest of the state at a position.",
-    "verify": "Check that the whole log can be read and folded.",
+    "verify": "Hold every event against what was signed, here or offline.",
 }
 
 

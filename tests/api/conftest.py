@@ -15,3 +15,17 @@ def http(tmp_path: Path) -> Iterator[Served]:
     """Yield a new installation with an instance owner and the tenant `main`."""
     with served(tmp_path) as installation:
         yield installation
+
+
+@pytest.fixture
+def all_kept(tmp_path: Path) -> Iterator[Served]:
+    """Yield an installation that keeps every decision in full."""
+    with served(tmp_path, "all") as installation:
+        yield installation
+
+
+@pytest.fixture
+def strictly_kept(tmp_path: Path) -> Iterator[Served]:
+    """Yield an installation that answers nothing before its record is durable."""
+    with served(tmp_path, "required") as installation:
+        yield installation

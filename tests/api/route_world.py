@@ -88,6 +88,8 @@ QUERIES: Final = {
     "tailAllEvents": "?seconds=0",
     "listHoldings": "?type=service_account&id=shared",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
+    "getConsistencyProof": "?from=1",
+    "getInclusionProof": "?index=0",
 }
 
 ADMIN: Final = {"*": ["*"]}
@@ -176,7 +178,10 @@ class World:
             token = self._token(owner, enabled="/enable" not in path)
             path = path.replace("{token_id}", token)
         path = path.replace("{detail_id}", self._account).replace("{code}", "role.escalation")
-        path = path.replace("{auth}", "BASIC_AUTH").replace("{number}", "4")
+        path = path.replace("{auth}", "BASIC_AUTH")
+        if "{position}" in path:
+            path = path.replace("{position}", self._event()[1:])
+        path = path.replace("{number}", "4")
         path = path.replace("{type}", "identity").replace("{alias_id}", "$alias")
         path += QUERIES.get(operation.id, "")
         if "$alias" not in path:

@@ -10,7 +10,7 @@ import pytest
 
 from api.authentication import Caller, authenticate
 from api.credentials import Sealer
-from api.problems import MalformedCredentialError
+from api.request_errors import MalformedCredentialError
 from api.service import Health
 from domain.access import Narrowing
 from domain.ids import MAIN, UserId

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from api import list_fields
 from api.paging import Results, Rules, link_header, read_filters, read_page
-from api.problems import MalformedError, problem
+from api.problems import problem
 from api.query import Query, read_query
+from api.request_errors import MalformedError
 from domain.errors import InvalidError
 from projections.filters import And, Comparison, Leaf, Node, Or, Value
 from projections.pages import Page, Sort

@@ -21,6 +21,11 @@ from api import problems
 from api.decoding import BodyError
 from api.problem_codes import TITLES
 from api.problems import (
+    pointer,
+    problem,
+    validation_fault,
+)
+from api.request_errors import (
     AuthenticationError,
     MalformedCredentialError,
     MalformedError,
@@ -28,9 +33,6 @@ from api.problems import (
     RequestError,
     ThrottledError,
     UnavailableError,
-    pointer,
-    problem,
-    validation_fault,
 )
 from domain.errors import (
     ConflictError,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.problems import MalformedError
 from api.query import judge_path, read_query
+from api.request_errors import MalformedError
 
 TOKEN = "muns_" + "a" * 49
 

@@ -41,6 +41,13 @@ GATES: Final[Mapping[str, tuple[int | str, ...]]] = {
 # Method, gate, the status of success, path, and what differs from the gate's row.
 TABLE: Final = """
 GET    open       200 /.well-known/authzen-configuration
+GET    self       200 /api/v1/audit/checkpoint
+GET    self       200 /api/v1/audit/checkpoints
+GET    self       200 /api/v1/audit/events/{position}/entry foreign=404 low=403 narrowed=403
+GET    self       200 /api/v1/audit/events/{position}/proof foreign=404 low=403 narrowed=403
+GET    self       200 /api/v1/audit/keys
+GET    self       200 /api/v1/audit/proofs/consistency
+GET    self       200 /api/v1/audit/proofs/inclusion
 GET    owner      200 /api/v1/auditlogs/export
 GET    owner      200 /api/v1/auditlogs/search
 GET    owner      200 /api/v1/auditlogs/{id}/diff
@@ -81,6 +88,7 @@ PATCH  owner      200 /api/v1/service-accounts/{id}/instanceowner
 PATCH  owner      200 /api/v1/service-accounts/{id}/superadmin
 GET    open       200 /api/v1/setup
 POST   owner      200 /api/v1/tenants
+GET    owner      200 /api/v1/system/journal
 GET    owner      200 /api/v1/tenants/search
 DELETE owner      204 /api/v1/tenants/{id}
 GET    owner      200 /api/v1/tenants/{id}

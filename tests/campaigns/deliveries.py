@@ -175,7 +175,8 @@ def feed(client: Client) -> list[int]:
     page = 1
     while True:
         found = client.made("GET", f"{FEED}?size={PAGE}&page={page}")["results"]
-        positions += [int(item["auditLog"]["position"]) for item in found]
+        entries = [item["auditLog"] for item in found]
+        positions += [int(one["position"]) for one in entries if one["id"].startswith("e")]
         if len(found) < PAGE:
             return positions
         page += 1

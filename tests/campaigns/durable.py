@@ -99,14 +99,21 @@ def run_disk(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - 
 
 
 def run_tamper(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
-    """D6: every change of the log that a fold sees is found."""
+    """D6: every change of the log is found, a cut tail by an older checkpoint."""
     changes = tamper.LONG if long else tamper.SHORT
     store = directory / "year"
     settings = read_settings({}, data_dir=store)
     seed_demo(settings, datetime(2026, 11, 23, tzinfo=UTC), Secret("demo"), Secret("no hash"))
-    if not _effective("D6", "untouched", "passes", caught=tamper.printed("verify", store)[0] == 0):
+    kept = tamper.sign(store)
+    untouched = tamper.printed("verify", store, "--since", str(kept))[0] == 0
+    if not _effective("D6", "untouched", "passes", caught=untouched):
         return False
-    verdict = tamper.run(store, directory, changes=changes, seed=seed)
+    blind = tamper.run(
+        store, kept, directory, changes=tamper.CONTROLS, seed=seed, program=tamper.ROOTLESS
+    )
+    if not _effective("D6", "rootless", blind, caught=bool(blind.missed)):
+        return False
+    verdict = tamper.run(store, kept, directory, changes=changes, seed=seed)
     say("D6", verdict, n=changes, seed=seed)
     return not verdict.missed
 

@@ -249,7 +249,7 @@ def shown(owner: Client, tenants: Tenants) -> list[Any]:
         f"{API}/users/{ids['user']}",
         f"{beta}/principals/{ids['user']}/aliases",
         f"{beta}/principals/{ids['service account']}/aliases",
-        f"{beta}/auditlogs/search?size=100",
+        f"{beta}/auditlogs/search?size=100&filters[event][NOT_CONTAINS]=journal.",
     )
     return [owner.made("GET", path) for path in paths]
 

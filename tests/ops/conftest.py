@@ -8,6 +8,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ops.event_log import PostgresLog
+from tests.ops.journal_desk import Desk
 from tests.ops.log_stores import LOG_ID, MemoryStore, PostgresStore, SQLiteStore, records
 from tests.postgres import create_database, drop_database, socket_address
 from tests.proxy import Proxy
@@ -90,3 +91,11 @@ def durable_log(durable_store: DurableStore) -> Iterator[Log]:
     opened = durable_store.open(LOG_ID)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Yield a journal in the default mode."""
+    desk = Desk(tmp_path / "journal.db")
+    yield desk
+    desk.engine.dispose()

@@ -35,6 +35,11 @@ PROMISED: Final = {
         "SQLite, 300 events, absolute",
         "PostgreSQL, 300 events, absolute",
     ),
+    "merkle": (
+        "an event hashed into the tree, absolute",
+        "inclusion proof and checkpoint, 300 events, absolute",
+        "verify, tree, roots and fold, absolute",
+    ),
     "start": (
         "300 events on disk to ready, absolute",
         "snapshot to ready, absolute",
@@ -54,6 +59,11 @@ PROMISED: Final = {
         "GET groups/{id}, requests a CPU second",
         "GET bindings/{id}, requests a CPU second",
         "GET service-accounts/{id}, requests a CPU second",
+    ),
+    "journal": (
+        "every decision kept, requests a CPU second",
+        "entries written in the process, absolute",
+        "no answer before its record, p99 of 64 callers, absolute",
     ),
     "tokens": ("token to principal, p50, absolute",),
     "login": ("check p99 while 32 sign in, beside idle",),

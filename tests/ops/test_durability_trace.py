@@ -116,7 +116,8 @@ def judge_postgres(store: PostgresStore, trace: Path) -> Verdict:
         processes = [
             process
             for (process,) in connection.execute(
-                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter' OR"
+                # A checkpoint syncs what a commit then finds synced: all that may sync are traced.
+                "SELECT pid FROM pg_stat_activity WHERE backend_type <> 'client backend' OR"
                 " datname = current_database() AND query LIKE '%INSERT INTO%'"
                 " AND pid <> pg_backend_pid()",
             )

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import StaticPool
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from api.service import Session
 from domain.ids import UserId
 from domain.sealed import Secret

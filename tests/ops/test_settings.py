@@ -42,6 +42,7 @@ def test_a_secret_can_stand_in_a_file(tmp_path: Path) -> None:
         ({"MUNIMENT_STALENESS_BOUND_SECONDS": "-1"}, "STALENESS_BOUND_SECONDS"),
         ({"MUNIMENT_AT_LEAST_BOUND_SECONDS": "inf"}, "AT_LEAST_BOUND_SECONDS"),
         ({"MUNIMENT_LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({"MUNIMENT_PUBLIC_CHECKPOINTS": "yes"}, "PUBLIC_CHECKPOINTS"),
         ({"MUNIMENT_PASSWORD_CHARACTERS_MIN": "65"}, "PASSWORD_CHARACTERS_MIN"),
         ({"MUNIMENT_PUBLIC_URL": "https://["}, "PUBLIC_URL"),
         ({"MUNIMENT_PUBLIC_URL": "https://access.example.com:99999"}, "PUBLIC_URL"),
@@ -61,6 +62,14 @@ def test_what_is_unknown_malformed_or_unsafe_is_refused(
     """Security 7.4: a setting that would leave a guard off is refused by name."""
     with pytest.raises(SettingsError, match=named):
         read_settings(environment)
+
+
+def test_checkpoints_are_private_and_stay_in_the_house_unless_told_otherwise() -> None:
+    """Transparency-log 4: who may read them, and where each new one is written, are settings."""
+    told = read_settings({"MUNIMENT_PUBLIC_CHECKPOINTS": "True", "MUNIMENT_CHECKPOINT_SINK": "-"})
+
+    assert (told.public_checkpoints, told.checkpoint_sink) == (True, "-")
+    assert (read_settings({}).public_checkpoints, read_settings({}).checkpoint_sink) == (False, "")
 
 
 def test_what_the_client_reads_is_nothing_to_the_server() -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from api.problems import UnavailableError
+from api.request_errors import UnavailableError
 from domain.ids import CommandId
 from domain.sealed import KeyId, Sealed, Secret
 from ops.stores import postgres_engine

@@ -27,7 +27,7 @@ def verified(directory: Path, records: list[Record]) -> str:
     with closing(SQLiteLog(directory / LOG_FILE, LOG_ID)) as log:
         log.append(1, records)
     done = CliRunner().invoke(muniment, ["verify", "--data-dir", str(directory)])
-    assert done.exit_code == (INTEGRITY if done.stderr else 0)
+    assert done.exit_code == (0 if " events, digest " in done.output else INTEGRITY)
     return done.output
 
 
@@ -63,4 +63,4 @@ def test_verify_knows_whose_log_it_is(tmp_path: Path) -> None:
 
 def test_verify_finds_nothing_wrong_with_a_right_log(tmp_path: Path) -> None:
     """Control: the same log without the faults is counted and digested."""
-    assert verified(tmp_path, right()).startswith(f"{HEAD} events, digest ")
+    assert f"\n{HEAD} events, digest " in verified(tmp_path, right())

@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 from msgspec import structs
 
-from api.problems import UnavailableError
 from api.problems import refusal as said_of
+from api.request_errors import UnavailableError
 from domain.bindings import DeleteBinding
 from domain.commands import Command
 from domain.events import Actor, Fact, decode

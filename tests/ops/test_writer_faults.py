@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from api.problems import UnavailableError
 from api.problems import refusal as said_of
+from api.request_errors import UnavailableError
 from domain.events import UnknownTopicError, decode
 from domain.groups import GroupRenamed
 from domain.ids import MAIN

@@ -29,6 +29,10 @@ from ops.setup import NewUser, set_up
     help="A file that holds the owner's password; asked for on a terminal otherwise.",
 )
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option(
+    "--public-url",
+    help="The https address of the service: checkpoints are signed under it. [MUNIMENT_PUBLIC_URL]",
+)
 def command(
     data_dir: Path | None,
     database_url: str | None,
@@ -36,12 +40,15 @@ def command(
     first_name: str,
     last_name: str,
     password_file: Path | None,
+    public_url: str | None,
     *,
     password_stdin: bool,
 ) -> None:
     """Make log, vault, master key, tenant main and the first instance owner."""
     with explained():
-        settings = read_settings(data_dir=data_dir, database_url=database_url)
+        settings = read_settings(
+            data_dir=data_dir, database_url=database_url, public_url=public_url
+        )
         password = _password(password_file, password_stdin=password_stdin)
         _judge(password, (admin_email, first_name, last_name), settings)
         inputs = SystemInputs()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.access.lines import LINE_BYTES_MAX, LineReader, Lines
 from api.decoding import BodyError
-from api.problems import AuthenticationError
+from api.request_errors import AuthenticationError
 from domain.errors import ForbiddenError
 from tests.api.test_body_reading import Client
 

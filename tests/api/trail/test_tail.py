@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from api.problems import ThrottledError, UnavailableError
+from api.request_errors import ThrottledError, UnavailableError
 from api.trail.tails import TAILS_A_PRINCIPAL_MAX, TAILS_MAX, Pace, Tails
 from domain.bindings import DeleteBinding
 from domain.groups import CreateGroup
