@@ -18,6 +18,7 @@ from msgspec import Struct, structs
 from domain.state import State
 from ops.packed_state import NUMBER, POSITION, PackedState, pack
 from ops.unpacked_state import unpack
+from projections import transparency
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ _BODY_DECODER: Final = msgspec.msgpack.Decoder(PackedState)
 
 def leaf_hash(record: Record) -> bytes:
     """Answer the record's leaf in the transparency log: it stands for the whole history's end."""
-    return hashlib.sha256(b"\0" + record.topic.encode() + b"\n" + record.state).digest()
+    return transparency.leaf(record)
 
 
 def save(path: Path, state: State, leaf: bytes) -> None:

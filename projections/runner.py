@@ -20,9 +20,10 @@ from domain.state import Draft, State, apply
 from projections import audit, views
 from projections.batch import Batch
 from projections.directory import changes, temporal
+from projections.transparency import TreeWriter
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from domain.events import Fact
     from projections.views import Place
@@ -101,6 +102,7 @@ class ViewRunner:
         self._verified = False
         self._waiters: dict[asyncio.Future[bool], int] = {}
         self._thread = threading.Thread(target=self._run, name="views", daemon=True)
+        self._tree = TreeWriter()
         self.position = 0
         self.halted: str | None = None
 
@@ -185,10 +187,14 @@ class ViewRunner:
                 # Another process has begun anew.
                 self._verified = False
                 return True
-            state = self._write(connection, facts, place.position)
+            batch = Batch()
+            state = self._fold(batch, facts, place.position)
+            tree = self._tree.add(connection, batch, place.position, records)
+            batch.write(connection)
             if state.position > place.position:
                 views.move(connection, state.position, _hash(records[-1]))
         self._state = state
+        self._tree.keep(tree)
         self._reached(max(place.position, state.position))
         if self._on_applied is not None:
             self._on_applied(len(facts))
@@ -228,9 +234,8 @@ class ViewRunner:
                 return records[:end], facts[:end]
             limit *= 2
 
-    def _write(self, connection: Connection, facts: list[Fact], stored: int) -> State:
+    def _fold(self, batch: Batch, facts: list[Fact], stored: int) -> State:
         draft = Draft(self._state)
-        batch = Batch()
         for fact in facts:
             if fact.position != draft.position + 1:
                 raise MissingEventError(f"position {draft.position + 1} is missing")
@@ -238,7 +243,6 @@ class ViewRunner:
                 apply(draft, fact)
             else:
                 project(batch, draft, fact)
-        batch.write(connection)
         return draft.finish()
 
     def _reached(self, position: int) -> None:

@@ -40,6 +40,9 @@ PLANTS: Final = (
     Plant("sql", "api/__init__.py", "import sqlalchemy"),
     Plant("passwords", "ops/__init__.py", "import argon2"),
     Plant("vault", "ops/__init__.py", "from cryptography.hazmat.primitives import hashes"),
+    Plant("vault", "projections/views.py", "import cryptography"),
+    Plant("verifier", "projections/verifier.py", "import msgspec"),
+    Plant("verifier", "projections/verifier.py", "import domain.events"),
     Plant("command-line", "ops/cli/main.py", "def late() -> None:\n    import litestar"),
 )
 
