@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import documents, health, sign_in
+from api import audit_export, documents, health, sign_in
 from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
@@ -95,6 +95,7 @@ def create_app(
 def _contract() -> list[Any]:
     nouns = (
         aliases,
+        audit_export,
         check_bulk,
         what_can,
         who_can,

@@ -209,7 +209,8 @@ class Call:
             command_id=CommandId(""),
             correlation_id=self.request_id,
         )
-        access.require_tenant(service.state, context, self.tenant)
+        if "tenant" in self.parameters:
+            access.require_tenant(service.state, context, self.tenant)
 
     @property
     def reads(self) -> bool:

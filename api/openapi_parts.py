@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api import openapi_audit
 from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
@@ -108,7 +109,10 @@ _ALL: Final = (
         example="ticket 4711",
     ),
 )
-PARAMETERS: Final[dict[str, Schema]] = {one["name"]: one for one in _ALL}
+PARAMETERS: Final[dict[str, Schema]] = {
+    **{one["name"]: one for one in _ALL},
+    **openapi_audit.PARAMETERS,
+}
 
 HEADERS: Final[dict[str, Schema]] = {
     POSITION_HEADER: {"description": "The position that is shown", "schema": _POSITION},

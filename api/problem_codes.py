@@ -29,6 +29,7 @@ TITLES: Final[dict[str, str]] = {
     "etag.invalid": "Malformed entity tag",
     "etag.mismatch": "Changed in the meantime",
     "etag.required": "If-Match is required",
+    "export.too_many": "Too many exports at once",
     "field.invalid": "Value does not fit",
     "field.missing": "Member missing",
     "field.unknown": "Unknown member",

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from api import credentials
 from api.problems import MalformedError, UnavailableError
+from api.turnstile import Turnstile
 from domain import commands
 from domain.events import Actor, Event, Fact
 from domain.ids import CommandId, TenantId, UserId
@@ -25,6 +26,7 @@ from domain.token_text import TokenKind
 if TYPE_CHECKING:
     from api.people import People
     from projections.access_graph import AccessGraph
+    from projections.exporting import Records
     from projections.views import Views
 
 WAITERS_MAX: Final = 1_000
@@ -187,6 +189,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     past: Past
     views: Views
     views_reached: ViewsReached
+    records: Records
     health: Callable[[], Health]
     settings: Settings
 
@@ -204,6 +207,8 @@ class Service:
         self.failures = parts.failures
         self.past = parts.past
         self.views = parts.views
+        self.records = parts.records
+        self.exports = Turnstile()
         self.health = parts.health
         self.settings = parts.settings
         self._submit = parts.submit

@@ -39,6 +39,7 @@ from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableE
 from ops.stores import Stores, open_stores, read_all
 from ops.writer import POLL_SECONDS, Publication, Writer, settle
 from projections.access_graph import AccessGraph
+from projections.exporting import Records
 from projections.history import History
 from projections.runner import ViewRunner
 from projections.views import Views
@@ -132,6 +133,7 @@ class Installation:
                 past=self._history,
                 views=Views(stores.views),
                 views_reached=self._runner.wait_for,
+                records=Records(stores.log.reader()),
                 health=self._health,
                 settings=PublicSettings(
                     public_url=settings.public_url,

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from api.iam.audit_items import CSV_COLUMNS, harmless
+from api.iam.audit_items import CSV_COLUMNS
 from domain.ids import MAIN, UserId
 from domain.users import DeleteUser
+from projections.export_csv import harmless
 from tests.service import NOBODY, Headers, Served, has_null, problem
 
 BODY = {"name": "operator", "permissions": {"FLOW": ["VIEW"]}}
