@@ -21,6 +21,7 @@ from domain import (
     principals,
     roles,
     service_accounts,
+    sinks,
     tenants,
     tokens,
     users,
@@ -317,6 +318,11 @@ class AccessGraph:
                 | principals.InstanceOwnerRevoked()
                 | service_accounts.ServiceAccountDescribed()
                 | service_accounts.ServiceAccountEnabled()
+                | sinks.SinkCreated()
+                | sinks.SinkPaused()
+                | sinks.SinkResumed()
+                | sinks.SinkReplayed()
+                | sinks.SinkDeleted()
                 | tenants.LogOpened()
                 | tenants.TenantCreated()
                 | tenants.TenantRenamed()

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from domain import aliases, groups, principals, roles, service_accounts, tenants, tokens, users
+from domain import (
+    aliases,
+    groups,
+    principals,
+    roles,
+    service_accounts,
+    sinks,
+    tenants,
+    tokens,
+    users,
+)
 from projections.exporting import Format, one_line
 
 if TYPE_CHECKING:
@@ -228,6 +238,11 @@ TABLE: Final[dict[str, Callable[[Entry], Row]]] = {
     roles.RoleMadeDefault.topic: _CHANGED,
     roles.DefaultRoleEnded.topic: _CHANGED,
     roles.RoleDeleted.topic: _DELETED,
+    sinks.SinkCreated.topic: _CREATED,
+    sinks.SinkPaused.topic: _CHANGED,
+    sinks.SinkResumed.topic: _CHANGED,
+    sinks.SinkReplayed.topic: _CHANGED,
+    sinks.SinkDeleted.topic: _DELETED,
     tokens.TokenIssued.topic: _CREATED,
     tokens.TokenRotated.topic: _CHANGED,
     tokens.TokenDisabled.topic: _CHANGED,

@@ -41,6 +41,7 @@ from domain.service_accounts import (
     ServiceAccountEnabled,
     ServiceAccountRenamed,
 )
+from domain.sinks import SinkCreated, SinkDeleted, SinkPaused, SinkReplayed, SinkResumed
 from domain.tenants import (
     LogOpened,
     ManagedRoleCreated,
@@ -159,7 +160,16 @@ def _rows(facts: Facts, event: Event) -> Iterable[Row]:  # noqa: C901, PLR0911, 
             return [(roles.VIEW, (id_,)) for id_ in sorted(changed)]
         case TenantCreated() | TenantRenamed() | TenantDeleted():
             return [(tenants.VIEW, (event.tenant,))]
-        case LogOpened() | AliasSet() | AliasRemoved():
+        case (
+            LogOpened()
+            | AliasSet()
+            | AliasRemoved()
+            | SinkCreated()
+            | SinkPaused()
+            | SinkResumed()
+            | SinkReplayed()
+            | SinkDeleted()
+        ):
             return []
         case _:
             assert_never(event)
