@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import audit_export, documents, health, sign_in
+from api import audit_export, documents, health, sign_in, sinks
 from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
@@ -105,6 +105,7 @@ def _contract() -> list[Any]:
         me,
         roles,
         service_accounts,
+        sinks,
         tenant_access,
         tenants,
         tokens,

@@ -81,6 +81,7 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
     "signIn": (401, 403, 503),
     "signInAtRoot": (401, 403, 503),
     "signOut": (403,),
+    "deleteSink": (428,),
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})

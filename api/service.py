@@ -24,6 +24,7 @@ from domain.state import State
 from domain.token_text import TokenKind
 
 if TYPE_CHECKING:
+    from api.deliveries import Ledgers
     from api.people import People
     from projections.access_graph import AccessGraph
     from projections.exporting import Records
@@ -62,6 +63,7 @@ class Vault(Protocol):
     def alias_index(self, tenant: TenantId, type_: str, text: str) -> bytes: ...
     def command_id_for(self, caller: str, method: str, path: str, key: str) -> CommandId: ...
     def fingerprint(self, key: str, method: str, path: str, query: str, body: bytes) -> str: ...
+    def sink_secret(self, sink: str) -> Secret: ...
     @property
     def cursor_key(self) -> bytes: ...
 
@@ -156,12 +158,16 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the routes must know of the configuration; times in seconds."""
+    """What the routes must know of the configuration; times in seconds.
+
+    `takes_files`: the operator has given a directory for sinks of files.
+    """
 
     public_url: str
     version: str
     at_least_bound_seconds: float = 1.0
     staleness_bound_seconds: float = 5.0
+    takes_files: bool = False
 
 
 Submit = Callable[[commands.Command, commands.Context, "asyncio.Future[Outcome]"], None]
@@ -190,6 +196,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     views: Views
     views_reached: ViewsReached
     records: Records
+    ledgers: Ledgers
     health: Callable[[], Health]
     settings: Settings
 
@@ -209,6 +216,7 @@ class Service:
         self.views = parts.views
         self.records = parts.records
         self.exports = Turnstile()
+        self.ledgers = parts.ledgers
         self.health = parts.health
         self.settings = parts.settings
         self._submit = parts.submit

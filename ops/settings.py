@@ -30,6 +30,7 @@ _KNOWN: Final = frozenset(
     """
     DATA_DIR DATABASE_URL OWNER_DATABASE_URL HOST PORT PUBLIC_URL TRUSTED_PROXIES MASTER_KEY
     PASSWORD_CHARACTERS_MIN STALENESS_BOUND_SECONDS AT_LEAST_BOUND_SECONDS LOG_LEVEL
+    SINK_DIR SINK_NETWORKS
     """.split()
 )
 _SECRETS: Final = frozenset({"DATABASE_URL", "OWNER_DATABASE_URL", "MASTER_KEY"})
@@ -64,6 +65,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     staleness_bound_seconds: float = 5.0
     at_least_bound_seconds: float = 1.0
     log_level: str = "info"
+    sink_dir: Path | None = None
+    sink_networks: tuple[str, ...] = ()
 
     @property
     def is_loopback(self) -> bool:
@@ -103,6 +106,8 @@ def read_settings(
             found, "at_least_bound_seconds", float, 1.0, AT_LEAST_SECONDS_RANGE
         ),
         log_level=found.get("log_level", "info").lower(),
+        sink_dir=Path(found["sink_dir"]).absolute() if found.get("sink_dir") else None,
+        sink_networks=tuple(found.get("sink_networks", "").replace(",", " ").split()),
     )
     _judge(settings)
     return settings
@@ -159,6 +164,13 @@ def _judge(settings: Settings) -> None:
             ipaddress.ip_network(proxy)
         except ValueError:
             raise SettingsError(f"TRUSTED_PROXIES: {proxy} is no address or network") from None
+    for network in settings.sink_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise SettingsError(f"SINK_NETWORKS: {network} is no address or network") from None
+    if settings.sink_dir is not None and not settings.sink_dir.is_dir():
+        raise SettingsError(f"SINK_DIR: {settings.sink_dir} is no directory")
     if settings.public_url and not _is_safe(settings.public_url):
         raise SettingsError("PUBLIC_URL must be https, or http on loopback, without a query")
 

@@ -19,7 +19,7 @@ from domain.permissions import MANAGED_ROLES
 from domain.sealed import KeyId, Sealed, Secret
 from domain.tenants import OpenLog
 from domain.users import CreateUser
-from ops import sessions
+from ops import sessions, sink_ledger
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_schema import migrate_postgres, migrate_sqlite
@@ -128,6 +128,7 @@ def migrate(settings: Settings) -> None:
             migrate_sqlite(settings.data_dir / LOG_FILE)
             engine = sqlite_engine(settings.data_dir / SESSIONS_FILE)
             sessions.create(engine)
+            sink_ledger.create(engine)
             engine.dispose()
         return
     if settings.owner_database_url is None:
@@ -136,6 +137,7 @@ def migrate(settings: Settings) -> None:
         migrate_postgres(connection, _password_of(settings.database_url))
     owner = postgres_engine(settings.owner_database_url)
     sessions.create(owner)
+    sink_ledger.create(owner)
     _make_views(owner)
     owner.dispose()
 
@@ -201,6 +203,7 @@ def _new_embedded(
     stack.callback(sign_ins.dispose)
     vault = Vault.create(keys, _master_key(settings, inputs), log_id, inputs)
     sessions.create(sign_ins)
+    sink_ledger.create(sign_ins)
     return log, vault
 
 
@@ -223,6 +226,7 @@ def _new_postgres(
     _drop_leftovers(owner)
     vault = Vault.create(owner, _master_key(settings, inputs), log_id, inputs)
     sessions.create(owner)
+    sink_ledger.create(owner)
     _make_views(owner)
     return log, vault
 

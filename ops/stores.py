@@ -16,6 +16,7 @@ from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
 from domain.events import LogReader, Record
+from ops import sink_ledger
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
 from ops.log_readers import SQLiteReader
@@ -121,6 +122,8 @@ def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
     ]
     for engine in engines:
         stack.callback(engine.dispose)
+    # It came after the first installations.
+    sink_ledger.create(engines[1])
     return Stores(
         log=log,
         vault=Vault(engines[0], _master_key(settings), log.log_id, inputs),

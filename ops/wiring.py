@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import psycopg
-from msgspec import structs
+from msgspec import UNSET, structs
 
-from api import credentials
+from api import audit_export, credentials
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
@@ -31,10 +31,13 @@ from domain.events import decode
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
 from ops.collection import Freezer, collection_off
+from ops.deliveries import Deliveries
 from ops.event_log import PostgresLog
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sessions import StoredFailures, StoredSessions
+from ops.sink_ledger import SinkLedgers
+from ops.sink_targets import Files, NoFiles, Webhook
 from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
 from ops.writer import POLL_SECONDS, Publication, Writer, settle
@@ -50,8 +53,10 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
     from domain.events import LogReader
+    from domain.sinks import Sink
     from ops.inputs import Inputs
     from ops.settings import Settings
+    from ops.sink_targets import Target
 
 # A replay of so many events is not felt at a start.
 SNAPSHOT_POSITIONS: Final = 10_000
@@ -120,6 +125,8 @@ class Installation:
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
+        records = Records(stores.log.reader())
+        ledgers = SinkLedgers(stores.sessions, inputs)
         self.service = Service(
             Parts(
                 graph=graph,
@@ -133,16 +140,41 @@ class Installation:
                 past=self._history,
                 views=Views(stores.views),
                 views_reached=self._runner.wait_for,
-                records=Records(stores.log.reader()),
+                records=records,
+                ledgers=ledgers,
                 health=self._health,
                 settings=PublicSettings(
                     public_url=settings.public_url,
                     version=VERSION,
                     at_least_bound_seconds=settings.at_least_bound_seconds,
                     staleness_bound_seconds=settings.staleness_bound_seconds,
+                    takes_files=settings.sink_dir is not None,
                 ),
             )
         )
+
+        self._deliveries = Deliveries(
+            ledgers=ledgers,
+            records=records,
+            views=stores.views,
+            reached=lambda: self._runner.position,
+            telling=lambda state: audit_export.telling(self.service, state, personal=False),
+            target=self._target,
+            inputs=inputs,
+        )
+
+    def _target(self, sink: Sink) -> Target:
+        """Answer the receiver of a sink."""
+        settings = self._settings
+        if sink.url is not UNSET:
+            return Webhook(
+                sink.id,
+                sink.url,
+                self._stores.vault.sink_secret(sink.id),
+                allowed=map(ipaddress.ip_network, settings.sink_networks),
+                now=self._inputs.now,
+            )
+        return NoFiles() if settings.sink_dir is None else Files(settings.sink_dir / sink.id)
 
     def application(self) -> ASGIApp:
         """Answer the whole ASGI application, from the front to the last route."""
@@ -187,6 +219,7 @@ class Installation:
         await asyncio.to_thread(credentials.end_leftovers, self.service)
         self._runner.start()
         self._writer.start()
+        self._deliveries.publish(self.service.state)
         if self._stores.shared:
             self._listening.start()
         # Routes and documents were built since the state was frozen.
@@ -197,6 +230,7 @@ class Installation:
         self._stopping.set()
         self._stores.log.wake()
         await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._deliveries.stop)
         await asyncio.to_thread(self._save_snapshot)
         await asyncio.to_thread(self._runner.stop)
         self._passwords.close()
@@ -231,6 +265,7 @@ class Installation:
     def _deliver(self, publication: Publication) -> None:
         self.service.publish(publication.state, publication.facts)
         self._runner.notify(publication.state.position)
+        self._deliveries.publish(publication.state)
         settle(publication)
         self._published.note(len(publication.facts))
 

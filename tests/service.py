@@ -38,6 +38,7 @@ from domain.ids import (
     PrincipalId,
     RoleId,
     ServiceAccountId,
+    SinkId,
     TenantId,
     TokenId,
     UserId,
@@ -48,14 +49,16 @@ from domain.scopes import WHOLE_TENANT
 from domain.scopes import Scope as Place
 from domain.sealed import Sealed, Secret
 from domain.service_accounts import CreateServiceAccount
+from domain.sinks import CreateSink
 from domain.state import State
 from domain.tenants import CreateTenant, OpenLog
 from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
-from ops import sessions
+from ops import sessions, sink_ledger
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
 from ops.setup import NewUser, sealed_user, system_context
+from ops.sink_ledger import SinkLedgers
 from ops.vault import Vault, sqlite_engine
 from ops.writer import Publication, Writer, settle
 from projections.access_graph import AccessGraph
@@ -156,6 +159,7 @@ class Served:
         self.vault = Vault.create(self.vault_engine, MASTER_KEY, LOG_ID, self.inputs)
         self.sign_ins = self._engines[1]
         sessions.create(self.sign_ins)
+        sink_ledger.create(self.sign_ins)
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
         self.sessions = StoredSessions(self.sign_ins, self.inputs)
         self.failures = StoredFailures(self.sign_ins, self.inputs)
@@ -188,6 +192,7 @@ class Served:
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
             records=Records(self.log),
+            ledgers=SinkLedgers(self.sign_ins, self.inputs),
             health=lambda: self.health,
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
         )
@@ -345,6 +350,12 @@ class Served:
         )
         self.give(command, context)
         return command.id
+
+    def sink(self, name: str = "SIEM") -> SinkId:
+        """Make a sink to which nobody delivers."""
+        id_ = SinkId(self.inputs.id())
+        self.give(CreateSink(id=id_, name=name, kind="webhook", url="https://siem.example/in"))
+        return id_
 
     def account(self, name: str = "ci-bot", *tenants: TenantId) -> ServiceAccountId:
         """Make a service account, by default with access to `main`."""

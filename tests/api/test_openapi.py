@@ -28,7 +28,7 @@ from api.schemas import Schemas, UndescribedTypeError
 from tests.service import NOBODY, Served, has_null, served
 
 Document = dict[str, Any]
-OWN_REQUESTS: Final = {"EvaluationBulkRequest"}
+OWN_REQUESTS: Final = {"EvaluationBulkRequest", "CreateSinkRequest", "ReplayRequest"}
 METHODS: Final = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 

@@ -17,7 +17,7 @@ from api.call import OPEN
 from api.checks import PATHS
 from api.decoding import LINES
 from api.openapi import Operation, document, operations
-from tests.api.route_world import QUESTION, World
+from tests.api.route_world import QUESTION, SAID, World
 from tests.service import NOBODY, served
 
 Described = dict[str, Any]
@@ -42,6 +42,13 @@ GATES: Final[Mapping[str, tuple[int | str, ...]]] = {
 TABLE: Final = """
 GET    open       200 /.well-known/authzen-configuration
 GET    owner      200 /api/v1/audit/export
+POST   owner      201 /api/v1/audit/sinks
+GET    owner      200 /api/v1/audit/sinks
+DELETE owner      204 /api/v1/audit/sinks/{id}
+GET    owner      200 /api/v1/audit/sinks/{id}
+POST   owner      200 /api/v1/audit/sinks/{id}/pause
+POST   owner      200 /api/v1/audit/sinks/{id}/replay
+POST   owner      200 /api/v1/audit/sinks/{id}/resume
 GET    owner      200 /api/v1/auditlogs/export
 GET    owner      200 /api/v1/auditlogs/search
 GET    owner      200 /api/v1/auditlogs/{id}/diff
@@ -316,6 +323,7 @@ def _answers(world: World, operation: Operation, row: Row) -> dict[str, httpx.Re
             # What is refused changes nothing, so the same can be asked again.
             refused = asked
         path, body = asked
+        by = {**by, **SAID.get(operation.id, {})}
         answers[kind] = world.http.request(operation.method, path, body, by=by)
     return answers
 
