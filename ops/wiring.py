@@ -153,14 +153,17 @@ class Installation:
             )
         )
 
-        self._deliveries = Deliveries(
+        self._deliveries = self._new_deliveries(ledgers, records)
+
+    def _new_deliveries(self, ledgers: SinkLedgers, records: Records) -> Deliveries:
+        return Deliveries(
             ledgers=ledgers,
             records=records,
-            views=stores.views,
+            views=self._stores.views,
             reached=lambda: self._runner.position,
             telling=lambda state: audit_export.telling(self.service, state, personal=False),
             target=self._target,
-            inputs=inputs,
+            inputs=self._inputs,
         )
 
     def _target(self, sink: Sink) -> Target:

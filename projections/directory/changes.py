@@ -160,16 +160,9 @@ def _rows(facts: Facts, event: Event) -> Iterable[Row]:  # noqa: C901, PLR0911, 
             return [(roles.VIEW, (id_,)) for id_ in sorted(changed)]
         case TenantCreated() | TenantRenamed() | TenantDeleted():
             return [(tenants.VIEW, (event.tenant,))]
-        case (
-            LogOpened()
-            | AliasSet()
-            | AliasRemoved()
-            | SinkCreated()
-            | SinkPaused()
-            | SinkResumed()
-            | SinkReplayed()
-            | SinkDeleted()
-        ):
+        case LogOpened() | AliasSet() | AliasRemoved():
+            return []
+        case SinkCreated() | SinkPaused() | SinkResumed() | SinkReplayed() | SinkDeleted():
             return []
         case _:
             assert_never(event)
