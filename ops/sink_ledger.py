@@ -25,9 +25,11 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
 from api.deliveries import Ledger
+from api.problems import UnavailableError
 from domain.ids import SinkId
 from ops.postgres import ROLE
 from ops.sessions import SCHEMA
@@ -72,7 +74,7 @@ def create(engine: Engine) -> None:
 
 
 class SinkLedgers:
-    """The ledgers of all processes; from any thread. Raises SQLAlchemyError."""
+    """The ledgers of all processes; from any thread. What delivers gets SQLAlchemyError."""
 
     def __init__(self, engine: Engine, inputs: Inputs) -> None:
         self._engine = _translated(engine)
@@ -80,9 +82,13 @@ class SinkLedgers:
         self._holder = inputs.id()
 
     def all(self) -> dict[SinkId, Ledger]:
-        """Answer every ledger by its sink's id."""
-        with self._engine.connect() as connection:
-            return {SinkId(row.sink_id): _ledger(row) for row in connection.execute(select(_TABLE))}
+        """Answer every ledger by its sink's id. Raises UnavailableError, for callers who wait."""
+        try:
+            with self._engine.connect() as connection:
+                rows = connection.execute(select(_TABLE)).all()
+        except SQLAlchemyError as error:
+            raise UnavailableError("store.unreachable", 1) from error
+        return {SinkId(row.sink_id): _ledger(row) for row in rows}
 
     def claim(self, sink: Sink) -> Ledger | None:
         """Hold a sink for a while, and answer its ledger; None where another process holds it.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pytest
-from msgspec import structs
 
 from api.deliveries import Ledger
 from domain.groups import CreateGroup
@@ -19,7 +18,7 @@ from domain.ids import MAIN, GroupId, SinkId
 from domain.sinks import CreateSink, DeleteSink, PauseSink, ReplaySink, ResumeSink
 from ops import deliveries, sink_ledger
 from ops.deliveries import Deliveries
-from ops.sink_ledger import LEASE, SinkLedgers
+from ops.sink_ledger import SinkLedgers
 from ops.sink_targets import SinkError
 from ops.vault import sqlite_engine
 from projections import exporting, views
@@ -32,7 +31,6 @@ from tests.memory_log import MemoryLog
 
 if TYPE_CHECKING:
     from domain.commands import Command
-    from domain.sinks import Sink
     from domain.state import State
 
 WAIT_SECONDS: Final = 10.0
@@ -343,35 +341,3 @@ def test_after_a_restart_it_goes_on_where_it_was(world: World) -> None:
     world.start()
 
     until(lambda: receiver.positions == world.expected())
-
-
-def test_one_process_at_a_time_holds_a_sink(world: World) -> None:
-    """So that events stay in order; who does not renew is followed by another."""
-    world.give(create())
-    sink: Sink = world.state.sinks[SIEM]
-    first, second = world.ledgers(), world.ledgers()
-
-    assert first.claim(sink) is not None
-    assert second.claim(sink) is None
-    second.delivered(sink, 9)
-    assert world.ledger.position == 0
-    world.inputs.advance(LEASE.total_seconds())
-    assert second.claim(sink) is not None
-    assert first.claim(sink) is None
-    second.release()
-    assert first.claim(sink) is not None
-
-
-def test_who_was_asked_to_begin_anew_has_nothing_to_say(world: World) -> None:
-    """A batch of before a replay does not move the position of the new run."""
-    world.give(create())
-    before = world.state.sinks[SIEM]
-    ledgers = world.ledgers()
-    ledgers.claim(before)
-    ledgers.delivered(before, 9)
-
-    replayed = structs.replace(before, after=2, begun=before.begun + 1)
-    ledgers.claim(replayed)
-    ledgers.delivered(before, 30)
-
-    assert world.ledger.position == 2
