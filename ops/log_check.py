@@ -97,10 +97,7 @@ def check(
         while page := places.log.read(draft.position, PAGE):
             for record in page:
                 witness.tell(record.position, record.topic, record.state, next(kept, None))
-                fact = decode(record)
-                if fact.envelope.at < draft.at:
-                    raise ProofError("log.time", f"time runs backwards at position {fact.position}")
-                apply(draft, fact)
+                _fold(draft, record, witness)
             on_progress(len(page))
     witness.close()
     state = draft.finish()
@@ -121,7 +118,8 @@ def _fold(draft: Draft, record: Record, witness: Witness) -> None:
         position = witness.suspect or record.position
         raise ProofError("log.unfoldable", f"position {position} cannot be folded") from fault
     if not is_later:
-        raise ProofError("log.time", f"time runs backwards at position {record.position}")
+        position = witness.suspect or record.position
+        raise ProofError("log.time", f"position {position} is where time runs backwards")
 
 
 def equal_through(log: LogReader, checkpoints: Checkpoints) -> int:

@@ -105,8 +105,7 @@ CHANGES: Final[dict[str, tuple[Callable[[Rows], Rows], str]]] = {
     "one byte flipped": (_flip, "position 30 is not the event that was signed"),
     "one in the middle removed": (_remove_middle, "position 30 is missing"),
     "one removed, the gap closed": (_close_the_gap, "position 30 "),
-    # Where their instants differ, time runs backwards at the second, which is seen first.
-    "two swapped": (_swap, "position 30 |time runs backwards at position 31 "),
+    "two swapped": (_swap, "position 30 "),
     "topic changed": (_rename, "position 30"),
     "one byte flipped that is not signed yet": (
         _flip_unsigned,
@@ -134,8 +133,7 @@ def test_every_change_is_found_and_its_position_is_named(kind: str, place: Place
 
     code, found = run(*place.arguments)
 
-    words = said.format(head=place.house.log.head()).split("|")
-    assert (code, any(word in found for word in words)) == (INTEGRITY, True), found
+    assert (code, said.format(head=place.house.log.head()) in found) == (INTEGRITY, True), found
 
 
 def test_a_cut_tail_is_found_by_what_was_signed(place: Place) -> None:
