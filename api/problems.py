@@ -229,6 +229,12 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     status, headers, body = problem(error, path=path, request_id=request_id)
     if unforeseen(error):
         report(error, request_id)
+    elif isinstance(error, UnavailableError) and error.__cause__ is not None:
+        # By its name alone, for what a driver says may quote rows.
+        cause = type(error.__cause__).__name__
+        _log.warning(
+            "unavailable", extra={"code": error.code, "cause": cause, "request_id": request_id}
+        )
     return Response(
         body,
         status_code=status,

@@ -49,6 +49,11 @@ SNAPSHOTS: Final = "snapshots"
 MASTER_KEY_FILE: Final = "master.key"
 _POOL_WAIT_SECONDS: Final = 2.0
 
+# A pool for each use (event-log 5), so that long lists keep nobody from signing in or sealing:
+# vault and checkpoints; sessions and failures, a thread each; views, whose readers are many;
+# journal. They are opened as they are needed.
+_POOLED_CONNECTIONS: Final = (4, 2, 8, 4)
+
 
 class Reader(LogReader, Protocol):
     """An independent way to read the log, for one thread at a time."""
@@ -80,8 +85,8 @@ class Stores(Struct, frozen=True, kw_only=True):
     shared: bool
 
 
-def postgres_engine(url: Secret) -> Engine:
-    """Answer a small pool of connections with the settings of `ops.postgres`."""
+def postgres_engine(url: Secret, connections: int = 2) -> Engine:
+    """Answer a pool of at most so many connections, with the settings of `ops.postgres`."""
     conninfo = connection_string(url.reveal())
 
     def opened() -> psycopg.Connection:
@@ -98,8 +103,8 @@ def postgres_engine(url: Secret) -> Engine:
     return create_engine(
         "postgresql+psycopg://",
         creator=opened,
-        pool_size=2,
-        max_overflow=2,
+        pool_size=connections,
+        max_overflow=0,
         pool_timeout=_POOL_WAIT_SECONDS,
         pool_pre_ping=True,
     )
@@ -157,16 +162,19 @@ def _open_journal(path: Path) -> Engine:
 def _postgres(settings: Settings, url: Secret, inputs: Inputs, stack: ExitStack) -> Stores:
     log = PostgresLog(url.reveal())
     stack.callback(log.close)
-    engine = postgres_engine(url)
-    stack.callback(engine.dispose)
-    vault = Vault(engine, _master_key(settings), log.log_id, inputs)
+    kept, sessions, views, journal = (
+        postgres_engine(url, connections) for connections in _POOLED_CONNECTIONS
+    )
+    for engine in (kept, sessions, views, journal):
+        stack.callback(engine.dispose)
+    vault = Vault(kept, _master_key(settings), log.log_id, inputs)
     return Stores(
         log=log,
         vault=vault,
-        checkpoints=_checkpoints(engine, vault, settings, log.log_id, inputs),
-        sessions=engine,
-        views=open_postgresql(engine),
-        journal=open_postgresql(engine),
+        checkpoints=_checkpoints(kept, vault, settings, log.log_id, inputs),
+        sessions=sessions,
+        views=open_postgresql(views),
+        journal=open_postgresql(journal),
         snapshots=settings.data_dir / SNAPSHOTS,
         shared=True,
     )

@@ -117,7 +117,7 @@ class Installation:
             state=state,
             state_at=self._history.at,
             retry_on=(StoreUnreachableError, StoreSlowError, psycopg.OperationalError),
-            on_halt=lambda reason: _log.critical("the views halted: %s", reason),
+            on_halt=self._halt_views,
             on_applied=Freezer(collects=True).note,
         )
         self._sealer = Sealer(
@@ -277,6 +277,11 @@ class Installation:
             self._loop.call_soon_threadsafe(
                 self._loop.call_later, LAST_WORDS_SECONDS, os._exit, BROKEN_STORE_STATUS
             )
+
+    def _halt_views(self, reason: str) -> None:
+        """Let the writer look at once at what the views could not read (reliability B7)."""
+        _log.critical("the views halted: %s", reason)
+        self._writer.wake()
 
     def _health(self) -> Health:
         staleness = self._writer.staleness_seconds() if self._stores.shared else 0.0

@@ -438,3 +438,27 @@ def test_what_litestar_refuses_has_the_same_body(
     assert "?" not in answer.json()["instance"]
     assert "data" not in answer.json()["message"]
     assert ("allow" in answer.headers) is (status == 405)
+
+
+@get("/away")
+async def _away() -> None:
+    """A store that does not answer, whose driver quotes what nobody may read."""
+    raise UnavailableError("store.unreachable", 1) from OSError("alice@example.com")
+
+
+def test_why_nothing_can_be_answered_is_logged_by_its_name_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An operator learns what kind of fault stands behind a 503, and no row that it may quote."""
+    application = Litestar(
+        [_away],
+        exception_handlers={Exception: problems.answer_error},
+        logging_config=None,
+    )
+    with TestClient(application) as client, caplog.at_level("WARNING", "muniment.problems"):
+        answer = client.get("/away")
+
+    (record,) = (one for one in caplog.records if one.name == "muniment.problems")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store.unreachable")
+    assert (record.__dict__["code"], record.__dict__["cause"]) == ("store.unreachable", "OSError")
+    assert "alice" not in str(record.__dict__)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from api.request_errors import UnavailableError
 from domain.ids import CommandId
 from domain.sealed import KeyId, Sealed, Secret
-from ops.stores import postgres_engine
+from ops.settings import read_settings
+from ops.setup import NewUser, set_up
+from ops.stores import open_stores, postgres_engine
 from ops.vault import Vault, sqlite_engine
 from projections.views import UnreachableError, Views
 from tests.fixed_inputs import FixedInputs
+from tests.postgres import create_database, drop_database
 
 AWAY = Secret("postgresql://muniment@127.0.0.1:1/muniment")
 
@@ -69,3 +73,34 @@ def test_a_vault_away_is_unavailable(tmp_path: Path, ask: Callable[[Vault], obje
 
     assert refused.value.code == "store.unreachable"
     engine.dispose()
+
+
+def test_long_lists_keep_nobody_from_the_vault_the_sessions_and_the_journal(
+    tmp_path: Path,
+) -> None:
+    """Event-log 5: each use has a pool of its own, bounded; the control is one that is used up."""
+    database = create_database(migrated=False)
+    inputs = FixedInputs()
+    urls = {"DATABASE_URL": database.url, "OWNER_DATABASE_URL": database.owner_url}
+    settings = read_settings(
+        {f"MUNIMENT_{name}": url for name, url in urls.items()}, data_dir=tmp_path / "data"
+    )
+    owner = NewUser(email="ada@example.com")
+    set_up(settings, inputs, owner)
+
+    with open_stores(settings, inputs) as stores, ExitStack() as lists:
+        taken = 0
+        with suppress(SQLAlchemyError):
+            while taken < 100:
+                lists.enter_context(stores.views.connect())
+                taken += 1
+        answers = []
+        for engine in (stores.sessions, stores.journal):
+            with engine.connect() as connection:
+                answers.append(one(connection))
+        key = stores.vault.create_key("ada")
+
+    drop_database(database)
+    assert 2 < taken < 100
+    assert answers == [1, 1]
+    assert key
