@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import documents, health, proofs, sign_in, system
+from api import audit_export, documents, health, proofs, sign_in, sinks, system
 from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
@@ -113,6 +113,7 @@ def _noting(service: Service) -> Callable[[Request[Any, Any, Any], Exception], R
 def _contract() -> list[Any]:
     nouns = (
         aliases,
+        audit_export,
         check_bulk,
         what_can,
         who_can,
@@ -123,6 +124,7 @@ def _contract() -> list[Any]:
         me,
         roles,
         service_accounts,
+        sinks,
         system,
         tail,
         tenant_access,

@@ -363,9 +363,13 @@ class Done:
         return await self.show_named(at_once, status=status)
 
     async def show_named(
-        self, view: Callable[[State], Awaitable[tuple[T, int]]], *, status: int = 200
+        self,
+        view: Callable[[State], Awaitable[tuple[T, int]]],
+        *,
+        status: int = 200,
+        more: Headers = (),
     ) -> Response[T]:
-        """As `show`, for an object whose answer tells names that have to be opened first."""
+        """As `show`, for an object whose answer tells what has to be asked for first."""
         service = self._call.service
         state = service.state
         if self.outcome.replayed:
@@ -374,7 +378,7 @@ class Done:
             body, changed = await view(state)
         except NotFoundError:
             body, changed = await view(await service.state_at(self.outcome.position))
-        return Answer(body, status, (*self.headers(), (b"etag", b'"%d"' % changed)))
+        return Answer(body, status, (*self.headers(), (b"etag", b'"%d"' % changed), *more))
 
     def plain(self, body: T, *, status: int = 200) -> Response[T]:
         """Answer something that has no version of its own."""

@@ -54,7 +54,7 @@ def routes(service: Service) -> list[Any]:
 
     @get(
         "/problems/{code:str}",
-        opt={**OPEN, "answers": "text/plain"},
+        opt={**OPEN, "answers": ("text/plain",)},
         operation_id="getProblem",
         summary="What a code of an error means",
     )

@@ -18,7 +18,7 @@ from litestar.response import Stream
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
-from api import openapi_access, openapi_checks, openapi_trail, schema_rules
+from api import openapi_access, openapi_audit, openapi_checks, openapi_trail, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
 from api.decoding import CONTRACT, LINES
 from api.iam.aliases import AliasForm
@@ -69,6 +69,7 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "diffAnyAuditLog": ("previousId",),
     "exportAuditLogs": _EXPORTED,
     "exportAllAuditLogs": _EXPORTED,
+    **openapi_audit.QUERY,
     **openapi_access.QUERY,
     "getCheckpoint": ("treeSize",),
     "listCheckpoints": ("limit", "cursor"),
@@ -90,6 +91,7 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
     "listCheckpoints": (422,),
     "getInclusionProof": (404,),
     "getConsistencyProof": (404,),
+    "deleteSink": (428,),
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})
@@ -365,9 +367,10 @@ def _success(operation: Operation, schemas: Schemas, *more: str) -> Schema:
 
 def _content(operation: Operation, schemas: Schemas) -> Schema:
     answers, status = operation.answers, operation.handler.status_code
-    media_type = operation.handler.opt.get("answers")
-    if media_type or answers is Stream:
-        return {media_type or "text/csv": {"schema": {"type": "string"}}}
+    media_types = operation.handler.opt.get("answers")
+    if media_types or answers is Stream:
+        types: tuple[str, ...] = media_types or ("text/csv",)
+        return {type_: {"schema": {"type": "string"}} for type_ in types}
     if answers not in {bytes, None, type(None)}:
         content = {"application/json": {"schema": schemas.of(answers)}}
         if operation.handler.opt.get("lines"):

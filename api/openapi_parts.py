@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import openapi_trail
+from api import openapi_audit, openapi_trail
 from api.access.walks import LIMIT_DEFAULT, LIMIT_MAX, WORD_CHARACTERS_MAX
 from api.call import POSITION_HEADER, REPLAYED_HEADER
 from api.paging import SIZE_MAX, SORT_KEYS_MAX
@@ -139,6 +139,7 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "treeSize": _query(
         "size", "The size of the tree; else that of the newest checkpoint", _POSITION
     ),
+    **openapi_audit.PARAMETERS,
 }
 
 HEADERS: Final[dict[str, Schema]] = {
@@ -188,6 +189,7 @@ PROBLEMS: Final = {
     414: "TargetTooLong",
     415: "UnsupportedMediaType",
     422: "Unprocessable",
+    428: "VersionRequired",
     429: "TooManyRequests",
     431: "HeadersTooLarge",
     503: "Unavailable",
@@ -205,6 +207,7 @@ _CODES: Final = {
     414: "target.too_long",
     415: "body.media_type",
     422: "body.invalid",
+    428: "etag.required",
     429: "connection.too_many",
     431: "header.too_large",
     503: "not_ready.stale",

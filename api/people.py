@@ -52,7 +52,7 @@ class People:
         users = tuple(users)
         unknown = [user for user in users if user not in self._known]
         if unknown:
-            opened = await asyncio.to_thread(lambda: [self._open(user) for user in unknown])
+            opened = await asyncio.to_thread(lambda: [self.open(user) for user in unknown])
             self._known.update(zip(unknown, opened, strict=True))
         persons = [self._known[user] for user in users]
         while len(self._known) > KEPT_MAX:
@@ -102,7 +102,8 @@ class People:
         for sealed in [one for one in self._alias_ids if one.key == user.email.key]:
             del self._alias_ids[sealed]
 
-    def _open(self, user: User) -> Person:
+    def open(self, user: User) -> Person:
+        """Answer one person, opened now and kept by nobody; may be called from any thread."""
         return Person(
             email=self._text(user.id, user.email, "email"),
             first_name=self._text(user.id, user.first_name, "first_name"),

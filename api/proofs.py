@@ -83,7 +83,7 @@ def routes(service: Service) -> list[Any]:
 def _checkpoint(service: Service, gate: dict[str, Any]) -> Any:  # noqa: ANN401 - a route handler
     @get(
         "/audit/checkpoint",
-        opt={**gate, "answers": TEXT},
+        opt={**gate, "answers": (TEXT,)},
         operation_id="getCheckpoint",
         summary="The newest signed checkpoint, or an earlier one",
         tags=["proofs"],
@@ -222,7 +222,7 @@ def _consistency(service: Service, gate: dict[str, Any]) -> Any:  # noqa: ANN401
 
 @get(
     "/audit/events/{position:str}/entry",
-    opt={**SELF, "answers": BYTES},
+    opt={**SELF, "answers": (BYTES,)},
     operation_id="getEventEntry",
     summary="An event as it stands in the tree: topic, line feed, stored bytes",
     description="Needs AUDITLOG:VIEW in the event's tenant; of others an instance owner.",
@@ -236,7 +236,7 @@ async def entry(position: FromPath[str], call: NamedDependency[Call]) -> Respons
 
 @get(
     "/audit/events/{position:str}/proof",
-    opt={**SELF, "answers": TEXT},
+    opt={**SELF, "answers": (TEXT,)},
     operation_id="getEventProof",
     summary="A file that proves an event, together with its entry and a verifier key",
     description="Needs AUDITLOG:VIEW in the event's tenant; of others an instance owner.",

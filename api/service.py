@@ -16,6 +16,7 @@ from msgspec import Struct
 from api import credentials
 from api.request_errors import MalformedError, UnavailableError
 from api.trail.tails import Tails
+from api.turnstile import Turnstile
 from domain import commands
 from domain.events import Actor, Event, Fact
 from domain.ids import CommandId, TenantId, UserId
@@ -24,6 +25,7 @@ from domain.state import State
 from domain.token_text import TokenKind
 
 if TYPE_CHECKING:
+    from api.deliveries import Ledgers
     from api.evidence import Evidence
     from api.journal import Journal
     from api.people import People
@@ -65,6 +67,7 @@ class Vault(Protocol):
     def alias_index(self, tenant: TenantId, type_: str, text: str) -> bytes: ...
     def command_id_for(self, caller: str, method: str, path: str, key: str) -> CommandId: ...
     def fingerprint(self, key: str, method: str, path: str, query: str, body: bytes) -> str: ...
+    def sink_secret(self, sink: str) -> Secret: ...
     @property
     def cursor_key(self) -> bytes: ...
 
@@ -159,13 +162,17 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the routes must know of the configuration; times in seconds."""
+    """What the routes must know of the configuration; times in seconds.
+
+    `takes_files`: the operator has given a directory for sinks of files.
+    """
 
     public_url: str
     version: str
     at_least_bound_seconds: float = 1.0
     staleness_bound_seconds: float = 5.0
     public_checkpoints: bool = False
+    takes_files: bool = False
 
 
 Submit = Callable[[commands.Command, commands.Context, "asyncio.Future[Outcome]"], None]
@@ -195,6 +202,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     records: Records
     views: Views
     views_reached: ViewsReached
+    ledgers: Ledgers
     health: Callable[[], Health]
     evidence: Evidence
     settings: Settings
@@ -215,6 +223,8 @@ class Service:
         self.past = parts.past
         self.records = parts.records
         self.views = parts.views
+        self.exports = Turnstile()
+        self.ledgers = parts.ledgers
         self.health = parts.health
         self.evidence = parts.evidence
         self.settings = parts.settings

@@ -15,6 +15,7 @@ from domain import (
     owners,
     roles,
     service_accounts,
+    sinks,
     tenants,
     tokens,
     users,
@@ -46,6 +47,7 @@ Command = (
     | owners.Command
     | roles.Command
     | service_accounts.Command
+    | sinks.Command
     | tenants.Command
     | tokens.Command
     | users.Command
@@ -88,6 +90,7 @@ _DECIDE: Final[dict[type, Callable[[Facts, Any, Context], tuple[Event, ...]]]] =
         owners,
         roles,
         service_accounts,
+        sinks,
         tenants,
         tokens,
         users,
@@ -219,6 +222,7 @@ def changed_at(state: Facts, object_id: str) -> int | None:
         state.bindings,
         state.tokens,
         state.tenants,
+        state.sinks,
     )
     for table in tables:
         found = table.get(object_id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from domain import groups, principals, roles, service_accounts, tenants, tokens, users
+from domain import groups, principals, roles, service_accounts, sinks, tenants, tokens, users
 from domain.ids import CommandId, TenantId
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Event = (
     | principals.Event
     | roles.Event
     | service_accounts.Event
+    | sinks.Event
     | tenants.Event
     | tokens.Event
     | users.Event

@@ -11,6 +11,7 @@ GroupId = NewType("GroupId", str)
 RoleId = NewType("RoleId", str)
 BindingId = NewType("BindingId", str)
 TokenId = NewType("TokenId", str)
+SinkId = NewType("SinkId", str)
 CommandId = NewType("CommandId", str)
 
 PrincipalId = UserId | ServiceAccountId

@@ -16,6 +16,7 @@ PERMISSIONS_A_ROLE_MAX: Final = 2_000
 PERMISSIONS_A_TENANT_MAX: Final = 10_000
 TOKENS_AN_OWNER_MAX: Final = 100
 ALIASES_A_PRINCIPAL_MAX: Final = 20
+SINKS_MAX: Final = 50
 ADDRESSES_A_TOKEN_MAX: Final = 50
 PLACES_A_TOKEN_MAX: Final = 50
 # A hundred years, so that no instant in reach of the calendar's end is ever computed.

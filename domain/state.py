@@ -15,7 +15,7 @@ import msgspec
 from immutables import Map, MapMutation
 from msgspec import UNSET, Struct, structs
 
-from domain import groups, principals, roles, service_accounts, tenants, tokens, users
+from domain import groups, principals, roles, service_accounts, sinks, tenants, tokens, users
 from domain.aliases import Alias, AliasKey
 from domain.groups import Group
 from domain.ids import (
@@ -24,6 +24,7 @@ from domain.ids import (
     GroupId,
     PrincipalId,
     RoleId,
+    SinkId,
     SubjectId,
     TenantId,
     TokenId,
@@ -33,6 +34,7 @@ from domain.permissions import Permissions, granted
 from domain.principals import Access, Binding, Membership
 from domain.roles import Role
 from domain.service_accounts import ServiceAccount
+from domain.sinks import Sink
 from domain.tenants import Tenant
 from domain.tokens import Token
 from domain.users import User
@@ -146,6 +148,8 @@ class Facts(Protocol):
     @property
     def owners(self) -> Mapping[PrincipalId, int]: ...
     @property
+    def sinks(self) -> Mapping[SinkId, Sink]: ...
+    @property
     def touched(self) -> Lookup[str, int]: ...
     @property
     def groups(self) -> Lookup[SubjectId, Group]: ...
@@ -191,6 +195,7 @@ class State(Struct, frozen=True, kw_only=True):
     recorded_first: int = 0
     recorded_next: int = 0
     owners: Map[PrincipalId, int] = Map()
+    sinks: Map[SinkId, Sink] = Map()
     tenants: Map[TenantId, Tenant] = Map()
     users: Map[SubjectId, User] = Map()
     emails: Map[bytes, UserId] = Map()
@@ -224,6 +229,7 @@ SCALARS: Final = (
     "recorded_first",
     "recorded_next",
     "owners",
+    "sinks",
 )
 TABLES: Final = tuple(name for name in State.__struct_fields__ if name not in SCALARS)
 
@@ -242,6 +248,7 @@ class Draft:
     recorded_first: int
     recorded_next: int
     owners: Map[PrincipalId, int]
+    sinks: Map[SinkId, Sink]
     tenants: MapMutation[TenantId, Tenant]
     users: MapMutation[SubjectId, User]
     emails: MapMutation[bytes, UserId]
@@ -340,7 +347,7 @@ class Draft:
             self.roles[id_] = structs.replace(role, changed=self.position, **values)
 
 
-_NOUNS = (groups, principals, roles, service_accounts, tenants, tokens, users)
+_NOUNS = (groups, principals, roles, service_accounts, sinks, tenants, tokens, users)
 
 _APPLY: Final[dict[type, Callable[[Draft, Any], None]]] = {
     event: noun.apply for noun in _NOUNS for event in get_args(noun.Event)

@@ -42,6 +42,7 @@ _KNOWN: Final = frozenset(
     PASSWORD_CHARACTERS_MIN STALENESS_BOUND_SECONDS AT_LEAST_BOUND_SECONDS LOG_LEVEL
     CHECKPOINT_SINK PUBLIC_CHECKPOINTS
     JOURNAL JOURNAL_DAYS
+    SINK_DIR SINK_NETWORKS
     """.split()
 )
 _SECRETS: Final = frozenset({"DATABASE_URL", "OWNER_DATABASE_URL", "MASTER_KEY"})
@@ -84,6 +85,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_checkpoints: bool = False
     journal: JournalMode = "denials"
     journal_days: int = 90
+    sink_dir: Path | None = None
+    sink_networks: tuple[str, ...] = ()
 
     @property
     def is_loopback(self) -> bool:
@@ -127,6 +130,8 @@ def read_settings(
         public_checkpoints=_flag(found, "public_checkpoints"),
         journal=_journal_mode(found.get("journal", "denials").lower()),
         journal_days=_number(found, "journal_days", int, 90, JOURNAL_DAYS_RANGE),
+        sink_dir=Path(found["sink_dir"]).absolute() if found.get("sink_dir") else None,
+        sink_networks=tuple(found.get("sink_networks", "").replace(",", " ").split()),
     )
     _judge(settings)
     return settings
@@ -196,6 +201,13 @@ def _judge(settings: Settings) -> None:
             ipaddress.ip_network(proxy)
         except ValueError:
             raise SettingsError(f"TRUSTED_PROXIES: {proxy} is no address or network") from None
+    for network in settings.sink_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise SettingsError(f"SINK_NETWORKS: {network} is no address or network") from None
+    if settings.sink_dir is not None and not settings.sink_dir.is_dir():
+        raise SettingsError(f"SINK_DIR: {settings.sink_dir} is no directory")
     if settings.public_url and not _is_safe(settings.public_url):
         raise SettingsError("PUBLIC_URL must be https, or http on loopback, without a query")
 

@@ -19,7 +19,7 @@ from domain.permissions import MANAGED_ROLES
 from domain.sealed import KeyId, Sealed, Secret
 from domain.tenants import OpenLog
 from domain.users import CreateUser
-from ops import checkpoints, sessions
+from ops import checkpoints, sessions, sink_ledger
 from ops.checkpoints import Checkpoints, origin_of
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
@@ -130,6 +130,7 @@ def migrate(settings: Settings) -> None:
             migrate_sqlite(settings.data_dir / LOG_FILE)
             for name, create in (
                 (SESSIONS_FILE, sessions.create),
+                (SESSIONS_FILE, sink_ledger.create),
                 (VAULT_FILE, checkpoints.create),
             ):
                 engine = sqlite_engine(settings.data_dir / name)
@@ -143,6 +144,7 @@ def migrate(settings: Settings) -> None:
     owner = postgres_engine(settings.owner_database_url)
     sessions.create(owner)
     checkpoints.create(owner)
+    sink_ledger.create(owner)
     _make_views(owner)
     owner.dispose()
 
@@ -209,6 +211,7 @@ def _new_embedded(
     stack.callback(sign_ins.dispose)
     vault = _new_vault(keys, settings, inputs, log_id)
     sessions.create(sign_ins)
+    sink_ledger.create(sign_ins)
     return log, vault
 
 
@@ -231,6 +234,7 @@ def _new_postgres(
     _drop_leftovers(owner)
     vault = _new_vault(owner, settings, inputs, log_id)
     sessions.create(owner)
+    sink_ledger.create(owner)
     _make_views(owner)
     return log, vault
 

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 
 from domain.events import LogReader, Record
+from ops import sink_ledger
 from ops.checkpoints import Checkpoints, origin_of
 from ops.data_directory import lock_data_directory
 from ops.event_log import PostgresLog, SQLiteLog
@@ -139,6 +140,8 @@ def _embedded(settings: Settings, inputs: Inputs, stack: ExitStack) -> Stores:
     for engine in engines:
         stack.callback(engine.dispose)
     vault = Vault(engines[0], _master_key(settings), log.log_id, inputs)
+    # It came after the first installations.
+    sink_ledger.create(engines[1])
     return Stores(
         log=log,
         vault=vault,

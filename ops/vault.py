@@ -345,6 +345,14 @@ class Vault:
         """The key that authenticates cursors (http-api 5), 32 bytes."""
         return self._own[_CURSOR]
 
+    def sink_secret(self, sink: str) -> Secret:
+        """The secret that signs what is sent to a sink: 43 characters, kept nowhere.
+
+        It follows from a key of the installation and the sink's id, which is never given twice.
+        """
+        place = json.encode(("sink", sink))
+        return Secret(_text(hmac.digest(self._own[_IDEMPOTENCY], place, "sha256")))
+
     def signing_key(self, key: KeyId = FIRST_SIGNING_KEY) -> Ed25519PrivateKey:
         """A key that signs checkpoints (transparency-log 2): the first one, or a later one.
 

@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import psycopg
-from msgspec import structs
+from msgspec import UNSET, structs
 
-from api import credentials
+from api import audit_export, credentials
 from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
@@ -33,6 +33,7 @@ from domain.ids import ServiceAccountId, TokenId, UserId
 from domain.state import Draft, State, apply
 from ops import serving, snapshots
 from ops.collection import Freezer, collection_off
+from ops.deliveries import Deliveries
 from ops.event_log import PostgresLog
 from ops.evidence import StoredEvidence
 from ops.journal import StoredJournal
@@ -40,6 +41,8 @@ from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sealing import Sealer
 from ops.sessions import StoredFailures, StoredSessions
+from ops.sink_ledger import SinkLedgers
+from ops.sink_targets import Files, NoFiles, Webhook
 from ops.sinks import open_sink
 from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
@@ -56,8 +59,10 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
     from domain.events import LogReader
+    from domain.sinks import Sink
     from ops.inputs import Inputs
     from ops.settings import Settings
+    from ops.sink_targets import Target
 
 # A replay of so many events is not felt at a start.
 SNAPSHOT_POSITIONS: Final = 10_000
@@ -140,9 +145,11 @@ class Installation:
             days=settings.journal_days,
             exists=self._exists,
         )
-        self.service = Service(self._parts(graph))
+        records, ledgers = Records(stores.log.reader()), SinkLedgers(stores.sessions, inputs)
+        self.service = Service(self._parts(graph, records, ledgers))
+        self._deliveries = self._new_deliveries(ledgers, records)
 
-    def _parts(self, graph: AccessGraph) -> Parts:
+    def _parts(self, graph: AccessGraph, records: Records, ledgers: SinkLedgers) -> Parts:
         settings, stores = self._settings, self._stores
         return Parts(
             graph=graph,
@@ -155,7 +162,8 @@ class Installation:
             failures=self._failures,
             journal=self.journal,
             past=self._history,
-            records=Records(stores.log.reader()),
+            records=records,
+            ledgers=ledgers,
             views=Views(stores.views),
             views_reached=self._runner.wait_for,
             health=self._health,
@@ -166,11 +174,36 @@ class Installation:
                 at_least_bound_seconds=settings.at_least_bound_seconds,
                 staleness_bound_seconds=settings.staleness_bound_seconds,
                 public_checkpoints=settings.public_checkpoints,
+                takes_files=settings.sink_dir is not None,
             ),
         )
 
     def _email_index(self, email: str) -> bytes:
         return self._stores.vault.email_index(names.canonical_email(email))
+
+    def _new_deliveries(self, ledgers: SinkLedgers, records: Records) -> Deliveries:
+        return Deliveries(
+            ledgers=ledgers,
+            records=records,
+            views=self._stores.views,
+            reached=lambda: self._runner.position,
+            telling=lambda state: audit_export.telling(self.service, state, personal=False),
+            target=self._target,
+            inputs=self._inputs,
+        )
+
+    def _target(self, sink: Sink) -> Target:
+        """Answer the receiver of a sink."""
+        settings = self._settings
+        if sink.url is not UNSET:
+            return Webhook(
+                sink.id,
+                sink.url,
+                self._stores.vault.sink_secret(sink.id),
+                allowed=map(ipaddress.ip_network, settings.sink_networks),
+                now=self._inputs.now,
+            )
+        return NoFiles() if settings.sink_dir is None else Files(settings.sink_dir / sink.id)
 
     def application(self) -> ASGIApp:
         """Answer the whole ASGI application, from the front to the last route."""
@@ -218,6 +251,7 @@ class Installation:
         self._runner.start()
         self._writer.start()
         self._sealer.start()
+        self._deliveries.publish(self.service.state)
         if self._stores.shared:
             self._listening.start()
         # Routes and documents were built since the state was frozen.
@@ -228,6 +262,7 @@ class Installation:
         self._stopping.set()
         self._stores.log.wake()
         await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._deliveries.stop)
         await asyncio.to_thread(self._save_snapshot)
         # What the views have by then is signed; the rest at the next start.
         await self._runner.wait_for(self.service.state.position, LAST_VIEWS_SECONDS)
@@ -266,6 +301,7 @@ class Installation:
     def _deliver(self, publication: Publication) -> None:
         self.service.publish(publication.state, publication.facts)
         self._runner.notify(publication.state.position)
+        self._deliveries.publish(publication.state)
         settle(publication)
         self._published.note(len(publication.facts))
 

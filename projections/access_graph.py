@@ -28,6 +28,12 @@ from domain import (
 from domain.ids import GroupId, ServiceAccountId, UserId
 from domain.permissions import ANY
 from domain.scopes import ancestors
+from domain.service_accounts import (
+    ServiceAccountCreated,
+    ServiceAccountDeleted,
+    ServiceAccountRenamed,
+)
+from domain.sinks import SinkCreated, SinkDeleted, SinkPaused, SinkReplayed, SinkResumed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -293,12 +299,10 @@ class AccessGraph:
                 self._drop_everywhere(before, event.id)
             case service_accounts.ServiceAccountDisabled():
                 self._drop_everywhere(before, event.id)
-            case (
-                service_accounts.ServiceAccountCreated()
-                | service_accounts.ServiceAccountRenamed()
-                | service_accounts.ServiceAccountDeleted()
-            ):
+            case ServiceAccountCreated() | ServiceAccountRenamed() | ServiceAccountDeleted():
                 self._rename(before, event)
+            case SinkCreated() | SinkPaused() | SinkResumed() | SinkReplayed() | SinkDeleted():
+                pass
             case (
                 aliases.AliasSet()
                 | aliases.AliasRemoved()
@@ -365,9 +369,7 @@ class AccessGraph:
     def _rename(
         self,
         before: State,
-        event: service_accounts.ServiceAccountCreated
-        | service_accounts.ServiceAccountRenamed
-        | service_accounts.ServiceAccountDeleted,
+        event: ServiceAccountCreated | ServiceAccountRenamed | ServiceAccountDeleted,
     ) -> None:
         known = before.service_accounts.get(event.id)
         if known is not None:

@@ -211,7 +211,7 @@ def _selection() -> Select[Any]:
 
 
 def _entries(connection: Connection, statement: Select[Any]) -> tuple[Entry, ...]:
-    found = connection.execute(statement)
+    found = connection.execute(statement).all()
     return tuple(Entry(**dict(zip(_FIELDS, values, strict=True))) for values in found)
 
 

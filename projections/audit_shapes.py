@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET, to_builtins
 
 from domain import aliases, permissions
-from domain.ids import BindingId, GroupId, RoleId, ServiceAccountId, TenantId, UserId
+from domain.ids import BindingId, GroupId, RoleId, ServiceAccountId, SinkId, TenantId, UserId
 
 if TYPE_CHECKING:
     from domain.access import Narrowing
@@ -169,6 +169,22 @@ def tenant_access(facts: Facts, tenant_id: str, principal_id: str) -> Shape | No
     if tenants is None or TenantId(tenant_id) not in tenants:
         return None
     return {"tenantId": tenant_id, "userId": principal_id}
+
+
+def sink(facts: Facts, id_: str) -> Shape | None:
+    """Answer the sink, None where there is none."""
+    found = facts.sinks.get(SinkId(id_))
+    if found is None:
+        return None
+    return _present(
+        id=id_,
+        name=found.name,
+        kind=found.kind,
+        url=found.url,
+        types=found.types,
+        after=found.after,
+        paused=found.paused,
+    )
 
 
 def _present(**members: object) -> Shape:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, Struct, structs
 
-from domain import aliases, groups, principals, roles, service_accounts, tenants, tokens, users
+from domain import (
+    aliases,
+    groups,
+    principals,
+    roles,
+    service_accounts,
+    sinks,
+    tenants,
+    tokens,
+    users,
+)
 from domain.state import Facts
 from projections import audit_shapes as shapes
 from projections.audit_shapes import Shape
@@ -188,6 +198,16 @@ def _of_tenant(kind: Kind) -> About:
     )
 
 
+def _of_sink(kind: Kind) -> About:
+    return About(
+        kind,
+        lambda facts, event: Target(
+            resource="SINK", object_id=event.id, object_name=_name(shapes.sink(facts, event.id))
+        ),
+        lambda facts, event: shapes.sink(facts, event.id),
+    )
+
+
 def _of_access(kind: Kind) -> About:
     return About(
         kind,
@@ -262,6 +282,11 @@ TOPICS: Final[dict[str, About]] = {
     roles.RoleMadeDefault.topic: _of_role("UPDATE"),
     roles.DefaultRoleEnded.topic: _of_role("UPDATE"),
     roles.RoleDeleted.topic: _of_role("DELETE"),
+    sinks.SinkCreated.topic: _of_sink("CREATE"),
+    sinks.SinkPaused.topic: _of_sink("UPDATE"),
+    sinks.SinkResumed.topic: _of_sink("UPDATE"),
+    sinks.SinkReplayed.topic: _of_sink("UPDATE"),
+    sinks.SinkDeleted.topic: _of_sink("DELETE"),
     tokens.TokenIssued.topic: _of_token("CREATE"),
     tokens.TokenRotated.topic: _of_token("UPDATE"),
     tokens.TokenDisabled.topic: _of_token("UPDATE"),

@@ -69,6 +69,11 @@ TEMPLATES: Final[dict[str, str]] = {
     "role.made_default.v1": "{actor} made the role {object} the default of the tenant",
     "role.default_ended.v1": "{actor} ended that the role {object} is the default of the tenant",
     "role.deleted.v1": "{actor} deleted the role {object}",
+    "sink.created.v1": "{actor} set up the sink {object}",
+    "sink.paused.v1": "{actor} paused the sink {object}",
+    "sink.resumed.v1": "{actor} resumed the sink {object}",
+    "sink.replayed.v1": "{actor} let the sink {object} begin at another position",
+    "sink.deleted.v1": "{actor} deleted the sink {object}",
 }
 
 

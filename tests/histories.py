@@ -44,6 +44,7 @@ from domain.scopes import Resource, Scope
 from domain.sealed import KeyId, Sealed, Secret
 from domain.state import Draft, Recorded, State, apply
 from tests.fixed_inputs import FixedInputs
+from tests.sink_makers import sink_makers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -211,6 +212,7 @@ class Histories:
             *self._binding_makers(),
             *self._token_makers(),
             *self._alias_makers(),
+            *sink_makers(self.random, lambda: self.state, self.inputs.id),
         )
 
     def _tenant_makers(self) -> tuple[Callable[[], Command], ...]:

@@ -38,6 +38,7 @@ from domain.ids import (
     PrincipalId,
     RoleId,
     ServiceAccountId,
+    SinkId,
     TenantId,
     TokenId,
     UserId,
@@ -48,17 +49,19 @@ from domain.scopes import WHOLE_TENANT
 from domain.scopes import Scope as Place
 from domain.sealed import Sealed, Secret
 from domain.service_accounts import CreateServiceAccount
+from domain.sinks import CreateSink
 from domain.state import State
 from domain.tenants import CreateTenant, OpenLog
 from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
-from ops import sessions
+from ops import sessions, sink_ledger
 from ops.evidence import StoredEvidence
 from ops.journal import StoredJournal
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
 from ops.settings import JournalMode
 from ops.setup import NewUser, sealed_user, system_context
+from ops.sink_ledger import SinkLedgers
 from ops.vault import Vault, sqlite_engine
 from ops.writer import Publication, Writer, settle
 from projections import journal
@@ -67,6 +70,7 @@ from projections.history import History
 from projections.runner import ViewRunner
 from projections.trail import Records
 from projections.views import Views, open_sqlite
+from tests.answers import ERROR, keep_contract
 from tests.fixed_inputs import FixedInputs
 from tests.memory_log import MemoryLog
 from tests.signing import new_sealer
@@ -84,7 +88,6 @@ NOBODY: Final[Headers] = {}
 POOL_THREADS: Final = 4
 CHEAPEST: Final = Argon2Profile(memory_kib=8, passes=1)
 MASTER_KEY: Final = bytes(range(32))
-_ERROR: Final = 400
 
 
 def bearer(token: str) -> Headers:
@@ -163,6 +166,7 @@ class Served:
         self._email_index = lambda text: self.vault.email_index(names.canonical_email(text))
         self.sign_ins = self._engines[1]
         sessions.create(self.sign_ins)
+        sink_ledger.create(self.sign_ins)
         self.passwords = PasswordHasher(self.inputs, CHEAPEST)
         self.sessions = StoredSessions(self.sign_ins, self.inputs)
         self.failures = StoredFailures(self.sign_ins, self.inputs)
@@ -200,6 +204,7 @@ class Served:
             records=Records(self.log),
             views=Views(self._engines[2]),
             views_reached=self._runner.wait_for,
+            ledgers=SinkLedgers(self.sign_ins, self.inputs),
             health=lambda: self.health,
             evidence=StoredEvidence(self.sealer.checkpoints, self.sealer),
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
@@ -272,7 +277,7 @@ class Served:
         """Send one request; a refusal leaves the log as it was."""
         head = self.log.head()
         response = self.run(self.send(method, path, body, **options))
-        if response.status_code >= _ERROR:
+        if response.status_code >= ERROR:
             assert head == self.log.head(), "a refused request left events"
         return response
 
@@ -360,6 +365,12 @@ class Served:
         )
         self.give(command, context)
         return command.id
+
+    def sink(self, name: str = "SIEM") -> SinkId:
+        """Make a sink to which nobody delivers."""
+        id_ = SinkId(self.inputs.id())
+        self.give(CreateSink(id=id_, name=name, kind="webhook", url="https://siem.example/in"))
+        return id_
 
     def account(self, name: str = "ci-bot", *tenants: TenantId) -> ServiceAccountId:
         """Make a service account, by default with access to `main`."""
@@ -449,45 +460,6 @@ class Served:
     def bearer(self, owner: PrincipalId, narrowing: Narrowing | UnsetType = UNSET) -> Headers:
         """Answer the header of a new token of this owner."""
         return bearer(self.token(owner, narrowing=narrowing))
-
-
-def keep_contract(response: httpx.Response) -> None:
-    """Hold an answer against what is promised of every answer (kestra-iam 1, http-api 2)."""
-    status, body = response.status_code, response.content
-    assert "x-request-id" in response.headers
-    assert status < 500 or "retry-after" in response.headers, body
-    if status in {204, 304}:
-        assert body == b""
-    if status == 200:
-        assert body, "a 200 has a body, be it {}"
-    if "json" in (kind := response.headers.get("content-type", "")) and body:
-        for text in body.splitlines() if "ndjson" in kind else (body,):
-            assert not has_null(msgspec.json.decode(text)), text
-    if status < _ERROR or response.request.method == "HEAD":
-        return
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert status == problem["status"]
-    assert {"type", "title", "instance", "code", "requestId", "message", "_links"} <= set(problem)
-    assert problem["_embedded"]["errors"]
-
-
-def problem(response: httpx.Response, status: int, code: str, *paths: str) -> dict[str, Any]:
-    """Hold an answer to be this refusal, with faults at exactly these paths; answer its body."""
-    body: dict[str, Any] = response.json()
-    assert (status, code) == (response.status_code, body["code"]), body
-    faulty = [fault["path"] for fault in body["_embedded"]["errors"] if "path" in fault]
-    assert list(paths) == faulty
-    return body
-
-
-def has_null(value: object) -> bool:
-    """Tell whether a JSON value holds null at any depth."""
-    if isinstance(value, dict):
-        return any(has_null(member) for member in value.values())
-    if isinstance(value, list):
-        return any(has_null(member) for member in value)
-    return value is None
 
 
 @contextmanager

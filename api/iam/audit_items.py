@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -17,7 +14,7 @@ from api.call import Call
 from api.iam import principals
 from domain.ids import ServiceAccountId, UserId
 from domain.state import State
-from projections import audit, journal_trail
+from projections import audit, export_csv, journal_trail
 from projections.entries import Entry, Kind
 from projections.journal_trail import Act, Shown
 
@@ -25,10 +22,6 @@ CSV_COLUMNS: Final = (
     "date type event resource resourceId namespace userId username userType tokenId ipAddress "
     "impersonatedBy tenantId position outcome details"
 ).split()
-
-# What a spreadsheet would run, or not show (kestra-iam 6.8).
-_FORMULA: Final = frozenset("=+-@")
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 # Shapes
 
@@ -243,11 +236,11 @@ def _standing(call: Call, id_: UserId | ServiceAccountId) -> dict[str, Any]:
 async def csv_lines(call: Call, entries: AsyncIterator[Entry]) -> AsyncIterator[str]:
     """Yield the trail as CSV (RFC 4180), the header first; each actor is named once."""
     known: dict[str, Actor] = {}
-    yield _line(CSV_COLUMNS)
+    yield export_csv.row(CSV_COLUMNS)
     async for entry in entries:
         if entry.actor_id not in known:
             known |= await actors(call, (entry,))
-        yield _line(_cells(entry, known[entry.actor_id]))
+        yield export_csv.row(_cells(entry, known[entry.actor_id]))
 
 
 def _cells(entry: Entry, actor: Actor) -> list[str]:
@@ -270,16 +263,3 @@ def _cells(entry: Entry, actor: Actor) -> list[str]:
         audit.OUTCOME,
         msgspec.json.encode(detail).decode(),
     ]
-
-
-def _line(cells: Iterable[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow([harmless(cell) for cell in cells])
-    return buffer.getvalue()
-
-
-def harmless(cell: str) -> str:
-    """Answer a cell that no spreadsheet takes for a formula (audit-export 3)."""
-    if cell and (cell[0] in _FORMULA or unicodedata.category(cell[0]) in _UNSEEN):
-        return f"'{cell}"
-    return cell

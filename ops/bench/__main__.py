@@ -19,6 +19,7 @@ from ops.bench import (
     check,
     command_costs,
     endpoints,
+    export_rates,
     growth,
     http_checks,
     invalidation,
@@ -60,6 +61,7 @@ BENCHMARKS: Final = {
     "peers": Benchmark(peers.run, "a check in the process beside pycasbin and cedarpy"),
     "invalidate": Benchmark(invalidation.run, "from a group's binding to its effect", (10,)),
     "catchup": Benchmark(catch_up.run, "from events in memory to the access graph", (10,)),
+    "audit-export": Benchmark(export_rates.run, "the whole trail over HTTP, in each format", (10,)),
     "memory": Benchmark(memory_use.run, "memory a right, memory a compiled principal", (10,)),
     "audit-search": Benchmark(
         audit_search.run, "the trail's first page by each filter, among 1,000,000 events"

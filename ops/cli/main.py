@@ -31,6 +31,10 @@ LOCAL: Final = {
     "digest": "Print the digest of the state at a position.",
     "verify": "Hold every event against what was signed, here or offline.",
 }
+# Client commands speak HTTP to a server, from anywhere; found by name in `ops.cli.commands`.
+CLIENT: Final = {
+    "audit": "Export the audit trail of a server.",
+}
 
 
 class LazyGroup(click.Group):
@@ -39,14 +43,17 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Answer the names of all commands."""
         del ctx
-        return sorted(LOCAL)
+        return sorted({**LOCAL, **CLIENT})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Answer a command, imported now; None for an unknown name."""
         del ctx
-        if cmd_name not in LOCAL:
+        if cmd_name in LOCAL:
+            command = importlib.import_module(f"ops.cli.local.{cmd_name}").command
+        elif cmd_name in CLIENT:
+            command = importlib.import_module(f"ops.cli.commands.{cmd_name}").command
+        else:
             return None
-        command = importlib.import_module(f"ops.cli.local.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> object:
@@ -60,7 +67,7 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing any of them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(LOCAL.items()))
+            formatter.write_dl(sorted({**LOCAL, **CLIENT}.items()))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

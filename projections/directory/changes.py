@@ -41,6 +41,7 @@ from domain.service_accounts import (
     ServiceAccountEnabled,
     ServiceAccountRenamed,
 )
+from domain.sinks import SinkCreated, SinkDeleted, SinkPaused, SinkReplayed, SinkResumed
 from domain.tenants import (
     LogOpened,
     ManagedRoleCreated,
@@ -160,6 +161,8 @@ def _rows(facts: Facts, event: Event) -> Iterable[Row]:  # noqa: C901, PLR0911, 
         case TenantCreated() | TenantRenamed() | TenantDeleted():
             return [(tenants.VIEW, (event.tenant,))]
         case LogOpened() | AliasSet() | AliasRemoved():
+            return []
+        case SinkCreated() | SinkPaused() | SinkResumed() | SinkReplayed() | SinkDeleted():
             return []
         case _:
             assert_never(event)

@@ -53,6 +53,7 @@ BODIES: Final[dict[str, Any]] = {
     "createInstanceServiceAccount": {"name": "ci-bot", "tenants": ["main"]},
     "createRole": {"name": "deployer", "permissions": {"FLOW": ["VIEW"]}},
     "createServiceAccount": {"name": "ci-bot", "groups": [{"id": "$group"}]},
+    "createSink": {"name": "SIEM", "kind": "webhook", "url": "https://siem.example/in"},
     "createTenant": {"id": "$new", "name": "Gamma"},
     "createUser": {"email": "$new@example.com", "tenants": ["main"]},
     "findAuditLog": {"resource": "GROUP"},
@@ -69,6 +70,7 @@ BODIES: Final[dict[str, Any]] = {
     "replaceTenant": {"name": "Delta"},
     "replaceUser": {"email": "$new@example.com", "firstName": "Ada"},
     "replaceUserGroups": {"groupIds": ["$group"]},
+    "replaySink": {"after": 0},
     "rotateInstanceServiceAccountToken": {"grace": "PT1H"},
     "rotateOwnToken": {"grace": "PT1H"},
     "rotateServiceAccountToken": {"grace": "PT1H"},
@@ -91,6 +93,9 @@ QUERIES: Final = {
     "getConsistencyProof": "?from=1",
     "getInclusionProof": "?index=0",
 }
+
+# What a request has to say besides.
+SAID: Final[dict[str, Headers]] = {"deleteSink": {"If-Match": "*"}}
 
 ADMIN: Final = {"*": ["*"]}
 NARROW: Final = Narrowing(permissions=from_lists({"FLOW": ["VIEW"]}), tenants=(MAIN,))
@@ -199,6 +204,7 @@ class World:
             "users": lambda: http.user(f"{self.new()}@example.com"),
             "tenants": lambda: http.tenant(self.new()),
             "auditlogs": self._event,
+            "sinks": lambda: http.sink(self.new()),
         }
         return makers[noun]()
 

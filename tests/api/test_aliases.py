@@ -13,9 +13,10 @@ from domain.aliases import AliasRemoved, AliasSet
 from domain.ids import MAIN, SubjectId, UserId
 from domain.sealed import Erased, Sealed
 from ops.vault import Vault
+from tests.answers import problem
 from tests.api.checking import question
 from tests.api.test_request_log import Logged
-from tests.service import Headers, Served, problem
+from tests.service import Headers, Served
 
 SPIFFE = "spiffe://example.org/ci/bot"
 FLOWS = {"FLOW": ["UPDATE"]}

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
-from api.iam.audit_items import CSV_COLUMNS, harmless
+from api.iam.audit_items import CSV_COLUMNS
 from domain.ids import MAIN, UserId
 from domain.users import DeleteUser
-from tests.service import NOBODY, Headers, Served, has_null, problem
+from projections.export_csv import harmless
+from tests.answers import has_null, problem
+from tests.service import NOBODY, Headers, Served
 
 BODY = {"name": "operator", "permissions": {"FLOW": ["VIEW"]}}
 

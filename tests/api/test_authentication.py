@@ -21,6 +21,7 @@ from domain.tokens import DisableToken, RevokeToken, TokenExtended
 from domain.users import ChangeUser, DisableUser
 from ops.passwords import PasswordHasher
 from ops.setup import system_context
+from tests.answers import problem
 from tests.service import (
     ADDRESS,
     CHEAPEST,
@@ -31,7 +32,6 @@ from tests.service import (
     Served,
     basic,
     bearer,
-    problem,
 )
 
 ADA = "ada@example.com"

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import UNSET
 
 from domain.ids import MAIN, RoleId
-from tests.service import Headers, Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import Headers, Served
 
 FLOWS = {"FLOW": ["VIEW", "UPDATE"]}
 

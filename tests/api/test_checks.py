@@ -16,8 +16,9 @@ from domain.scopes import Resource, Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.tenants import DeleteTenant
 from domain.tokens import DisableToken, RevokeToken
+from tests.answers import problem
 from tests.api.checking import ALLOWED, HOT, PROD, Desk, Json, question
-from tests.service import NOBODY, PASSWORD, ROOT_EMAIL, Served, basic, bearer, problem, served
+from tests.service import NOBODY, PASSWORD, ROOT_EMAIL, Served, basic, bearer, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

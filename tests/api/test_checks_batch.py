@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from domain.ids import TenantId
+from tests.answers import problem
 from tests.api.checking import ALLOWED, DENIED, Desk, Json, question
-from tests.service import problem, served
+from tests.service import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

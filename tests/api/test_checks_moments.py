@@ -19,9 +19,10 @@ from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
 from tests import service as harness
+from tests.answers import problem
 from tests.api.checking import ALLOWED, DENIED, HOT, Desk, Json, question
 from tests.fixed_inputs import START
-from tests.service import NOBODY, Served, problem, served
+from tests.service import NOBODY, Served, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,8 +16,9 @@ from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.tenants import EndTenantAccess
 from domain.tokens import DisableToken
+from tests.answers import problem
 from tests.api.checking import ALLOWED, DENIED, PROD, Desk, Json, question
-from tests.service import ADDRESS, Headers, Served, bearer, problem
+from tests.service import ADDRESS, Headers, Served, bearer
 
 if TYPE_CHECKING:
     from domain.ids import RoleId

@@ -7,7 +7,8 @@ from typing import Any
 
 from domain.ids import MAIN, GroupId, PrincipalId, TenantId
 from domain.principals import MemberAdded
-from tests.service import NOBODY, Headers, Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import NOBODY, Headers, Served
 
 JSON = {"Content-Type": "application/json"}
 

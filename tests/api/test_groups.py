@@ -6,7 +6,8 @@ from msgspec import UNSET
 
 from domain.groups import GroupCreated
 from domain.ids import MAIN, UserId
-from tests.service import NOBODY, Headers, Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import NOBODY, Headers, Served
 
 
 def caller(http: Served, *actions: str, email: str = "cal@example.com") -> Headers:

@@ -13,10 +13,11 @@ from api.journal import clean, leaked
 from domain.token_text import LENGTH, TokenKind, make
 from domain.tokens import DisableToken, RevokeToken
 from domain.users import DisableUser
+from tests.answers import problem
 from tests.api.checking import Desk, question
 from tests.api.journaling import AGENT, REQUEST, counts, entries, only, sign_in
 from tests.fixed_inputs import START
-from tests.service import ADDRESS, NOBODY, ROOT_EMAIL, basic, bearer, problem
+from tests.service import ADDRESS, NOBODY, ROOT_EMAIL, basic, bearer
 
 if TYPE_CHECKING:
     from tests.service import Served
@@ -215,9 +216,12 @@ def test_every_way_into_the_trail_is_journaled(http: Served) -> None:
     for path in (*paths, f"audit/events/{position}/entry"):
         assert 200 == http.get(path).status_code, path
 
+    assert 200 == http.get("main/audit/export").status_code
+
     assert ["listEvents", "getEvent", "tailEvents", "getEventEntry"] == [
         one.operation for one in entries(http, "audit_read")
     ]
+    assert "main" == only(entries(http, "audit_export")).tenant
 
 
 def test_reading_and_exporting_the_trail_is_journaled(http: Served) -> None:

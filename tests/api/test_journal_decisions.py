@@ -11,10 +11,11 @@ import pytest
 from api.request_errors import UnavailableError
 from domain.token_text import digest
 from projections.journal import Entry
+from tests.answers import problem
 from tests.api.checking import Desk, question
 from tests.api.journaling import REQUEST, counts, entries, only, sign_in
 from tests.fixed_inputs import START
-from tests.service import ADDRESS, problem
+from tests.service import ADDRESS
 
 if TYPE_CHECKING:
     from tests.service import Served

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from domain.users import DeleteUser
+from tests.answers import has_null
 from tests.api.journaling import REQUEST, sign_in
-from tests.service import ADDRESS, ROOT_EMAIL, has_null
+from tests.service import ADDRESS, ROOT_EMAIL
 
 if TYPE_CHECKING:
     from tests.service import Served

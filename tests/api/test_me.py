@@ -13,16 +13,8 @@ from domain.ids import MAIN, BindingId, UserId
 from domain.sealed import Secret
 from domain.users import ChangeUser, PasswordSet, UserEmailChanged, UserRenamed
 from ops.passwords import PasswordHasher
-from tests.service import (
-    CHEAPEST,
-    NOBODY,
-    PASSWORD,
-    ROOT_EMAIL,
-    Headers,
-    Served,
-    basic,
-    problem,
-)
+from tests.answers import problem
+from tests.service import CHEAPEST, NOBODY, PASSWORD, ROOT_EMAIL, Headers, Served, basic
 
 ADA: Final = "ada@example.com"
 OTHER: Final = "another good long password"

@@ -25,10 +25,11 @@ from api.call import OPEN
 from api.explanations import WhyForm
 from api.problem_codes import TITLES
 from api.schemas import Schemas, UndescribedTypeError
-from tests.service import NOBODY, Served, has_null, served
+from tests.answers import has_null
+from tests.service import NOBODY, Served, served
 
 Document = dict[str, Any]
-OWN_REQUESTS: Final = {"EvaluationBulkRequest"}
+OWN_REQUESTS: Final = {"EvaluationBulkRequest", "CreateSinkRequest", "ReplayRequest"}
 METHODS: Final = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 

@@ -10,7 +10,8 @@ from domain.sealed import Secret
 from domain.users import ChangeUser, PasswordRehashed
 from ops.passwords import Argon2Profile, PasswordHasher, SignInBusyError
 from ops.setup import system_context
-from tests.service import Served, basic, problem
+from tests.answers import problem
+from tests.service import Served, basic
 
 ADA = "ada@example.com"
 WRONG = "not the right one at all"

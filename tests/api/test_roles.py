@@ -8,7 +8,8 @@ from msgspec import UNSET
 
 from domain.ids import RoleId
 from domain.permissions import KNOWN
-from tests.service import Headers, Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import Headers, Served
 
 MANAGED = ["Admin", "Developer", "Editor", "Launcher", "Viewer"]
 

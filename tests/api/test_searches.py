@@ -24,10 +24,11 @@ from domain.service_accounts import DisableServiceAccount
 from domain.tenants import DeleteTenant
 from ops.setup import system_context
 from tests import candidates
+from tests.answers import problem
 from tests.api.checking import PROD, Desk, Json, question
 from tests.api.searching import assigned, ids, member, on, populate, questions
 from tests.projections.graph import Open
-from tests.service import Served, problem, served
+from tests.service import Served, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,9 +22,10 @@ from domain.scopes import Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
+from tests.answers import problem
 from tests.api.checking import Desk, Json, question
 from tests.api.searching import assigned, ids, on
-from tests.service import ADDRESS, Headers, Served, problem, served
+from tests.service import ADDRESS, Headers, Served, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

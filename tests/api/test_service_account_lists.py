@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from domain.access import Narrowing
 from domain.ids import MAIN
-from tests.service import Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import Served
 
 
 def test_list_of_a_tenant_answers_rows_with_groups_and_tokens(http: Served) -> None:

@@ -10,7 +10,8 @@ from msgspec import UNSET
 
 from domain.ids import MAIN, ServiceAccountId
 from domain.service_accounts import ServiceAccountRenamed
-from tests.service import Served, bearer, problem
+from tests.answers import problem
+from tests.service import Served, bearer
 
 BOT: Final = {"name": "ci-bot", "description": "CI pipeline"}
 LABEL: Final = {"name": "not a label"}

@@ -6,7 +6,8 @@ import pytest
 from msgspec import UNSET
 
 from domain.ids import UserId
-from tests.service import NOBODY, PASSWORD, PUBLIC_URL, ROOT_EMAIL, Headers, Served, problem
+from tests.answers import problem
+from tests.service import NOBODY, PASSWORD, PUBLIC_URL, ROOT_EMAIL, Headers, Served
 
 ADA = "ada@example.com"
 

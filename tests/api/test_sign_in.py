@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from domain.users import DisableUser
-from tests.service import NOBODY, PASSWORD, PUBLIC_URL, Headers, Served, problem
+from tests.answers import problem
+from tests.service import NOBODY, PASSWORD, PUBLIC_URL, Headers, Served
 
 ADA: Final = "ada@example.com"
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}

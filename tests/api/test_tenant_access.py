@@ -10,7 +10,8 @@ from msgspec import UNSET
 from domain.access import Narrowing
 from domain.ids import MAIN
 from domain.principals import TenantAccessGranted
-from tests.service import Headers, Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import Headers, Served
 
 FLOWS = {"FLOW": ["VIEW", "LIST"]}
 

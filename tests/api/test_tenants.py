@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from domain.ids import MAIN
-from tests.service import NOBODY, PUBLIC_URL, Served, has_null, problem
+from tests.answers import has_null, problem
+from tests.service import NOBODY, PUBLIC_URL, Served
 
 
 def test_create_tenant_has_managed_roles_and_nobody_in_it(http: Served) -> None:

@@ -6,8 +6,9 @@ import pytest
 from msgspec import UNSET
 
 from domain.ids import TenantId
+from tests.answers import problem
 from tests.api.token_families import NAMED, Base, base, issue
-from tests.service import NOBODY, Served, problem
+from tests.service import NOBODY, Served
 
 
 @pytest.fixture(params=["tenant", "instance", "user", "me"])

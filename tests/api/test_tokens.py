@@ -10,8 +10,9 @@ from domain.ids import MAIN, UserId
 from domain.token_text import digest, well_formed
 from domain.tokens import TokenDisabled, TokenEnabled, TokenIssued, TokenRotated
 from domain.users import ChangeUser
+from tests.answers import problem
 from tests.api.token_families import ALL, NAMED, Base, base, issue, others
-from tests.service import Served, bearer, problem
+from tests.service import Served, bearer
 
 
 @pytest.fixture(params=["tenant", "instance", "user", "me"])

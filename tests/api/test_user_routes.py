@@ -8,7 +8,8 @@ import pytest
 from msgspec import UNSET
 
 from domain.ids import UserId
-from tests.service import NOBODY, Served, problem
+from tests.answers import problem
+from tests.service import NOBODY, Served
 
 ADA: Final = {"email": "ada@example.com"}
 OTHER: Final = "another good long password"

@@ -17,14 +17,8 @@ from domain.users import (
     UserRenamed,
     UserRestricted,
 )
-from tests.service import (
-    PASSWORD,
-    ROOT_EMAIL,
-    Served,
-    basic,
-    bearer,
-    problem,
-)
+from tests.answers import problem
+from tests.service import PASSWORD, ROOT_EMAIL, Served, basic, bearer
 
 ADA: Final = {"email": "ada@example.com"}
 OTHER: Final = "another good long password"

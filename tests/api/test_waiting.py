@@ -15,7 +15,8 @@ from domain.service_accounts import DisableServiceAccount
 from domain.tokens import RevokeAllTokens
 from ops.setup import system_context
 from projections.views import Views
-from tests.service import Served, bearer, problem
+from tests.answers import problem
+from tests.service import Served, bearer
 
 PATIENCE_SECONDS = 30.0
 

@@ -24,7 +24,7 @@ WRITERS: Final = 8
 SHARE: Final = 0.05
 ATTEMPTS_MAX: Final = 40
 PAUSE_SECONDS: Final = 0.05
-FEED: Final = "/api/v1/auditlogs/search"
+FEED: Final = "/api/v1/events"
 PAGE: Final = 1_000
 
 
@@ -170,13 +170,12 @@ def _judge(url: str, token: str, writing: _Writing, verdict: Verdict) -> None:
 
 
 def feed(client: Client) -> list[int]:
-    """The position of every event that the audit feed tells of."""
+    """The position of every event that the feed tells of, asked on until it has nothing more."""
     positions: list[int] = []
-    page = 1
+    after = 0
     while True:
-        found = client.made("GET", f"{FEED}?size={PAGE}&page={page}")["results"]
-        entries = [item["auditLog"] for item in found]
-        positions += [int(one["position"]) for one in entries if one["id"].startswith("e")]
-        if len(found) < PAGE:
+        page = client.made("GET", f"{FEED}?after={after}&limit={PAGE}")
+        positions += [int(item["position"]) for item in page["items"]]
+        if not page["items"]:
             return positions
-        page += 1
+        after = page["nextAfter"]

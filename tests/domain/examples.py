@@ -16,7 +16,7 @@ from domain.groups import (
     GroupRenamed,
     MembershipChanged,
 )
-from domain.ids import MAIN, BindingId, CommandId, TokenId
+from domain.ids import MAIN, BindingId, CommandId, SinkId, TokenId
 from domain.permissions import from_lists
 from domain.principals import (
     BindingCreated,
@@ -47,6 +47,7 @@ from domain.service_accounts import (
     ServiceAccountEnabled,
     ServiceAccountRenamed,
 )
+from domain.sinks import SinkCreated, SinkDeleted, SinkPaused, SinkReplayed, SinkResumed
 from domain.tenants import (
     LogOpened,
     ManagedRoleCreated,
@@ -103,6 +104,7 @@ ACTOR = Actor(
     impersonator=DAN,
 )
 BINDING = BindingId("bnd_1")
+SIEM = SinkId("snk_siem")
 
 EXAMPLES: tuple[Event, ...] = (
     LogOpened(log_id="log_1"),
@@ -221,6 +223,18 @@ EXAMPLES: tuple[Event, ...] = (
         text=sealed("ada"),
     ),
     AliasRemoved(tenant=MAIN, principal=ADA, type="user", index=alias_index(MAIN, "user", "ada")),
+    SinkCreated(
+        id=SIEM,
+        name="SIEM",
+        kind="webhook",
+        url="https://siem.example/in",
+        types=("token.*",),
+        after=7,
+    ),
+    SinkPaused(id=SIEM),
+    SinkResumed(id=SIEM),
+    SinkReplayed(id=SIEM, after=3),
+    SinkDeleted(id=SIEM),
 )
 
 

@@ -14,13 +14,24 @@ from domain import (
     owners,
     roles,
     service_accounts,
+    sinks,
     tenants,
     tokens,
     users,
 )
 from domain.access import Narrowing
 from domain.commands import Command
-from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TenantId, TokenId, UserId
+from domain.ids import (
+    MAIN,
+    BindingId,
+    GroupId,
+    RoleId,
+    ServiceAccountId,
+    SinkId,
+    TenantId,
+    TokenId,
+    UserId,
+)
 from domain.permissions import Permissions, from_lists
 from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.sealed import Secret
@@ -84,6 +95,10 @@ def _assignment(one: Campaign) -> bindings.Assignment:
         not_before=begins,
         expires_at=ends,
     )
+
+
+def _sink(one: Campaign) -> SinkId:
+    return min(one.state.sinks, default=SinkId("snk_none"))
 
 
 def _set_alias(one: Campaign) -> aliases.SetAlias:
@@ -296,6 +311,13 @@ MAKERS: Final[dict[type, Callable[[Campaign], Command]]] = {
     service_accounts.DisableServiceAccount: _of_account(service_accounts.DisableServiceAccount),
     service_accounts.EnableServiceAccount: _of_account(service_accounts.EnableServiceAccount),
     service_accounts.DeleteServiceAccount: _of_account(service_accounts.DeleteServiceAccount),
+    sinks.CreateSink: lambda one: sinks.CreateSink(
+        id=one.fresh(SinkId, "snk"), name="SIEM", kind="webhook", url="https://siem.example/in"
+    ),
+    sinks.PauseSink: lambda one: sinks.PauseSink(id=_sink(one)),
+    sinks.ResumeSink: lambda one: sinks.ResumeSink(id=_sink(one)),
+    sinks.ReplaySink: lambda one: sinks.ReplaySink(id=_sink(one), after=0),
+    sinks.DeleteSink: lambda one: sinks.DeleteSink(id=_sink(one)),
     tenants.OpenLog: lambda _: tenants.OpenLog(log_id="again", managed_roles=managed_ids(MAIN)),
     tenants.CreateTenant: _new_tenant,
     tenants.RenameTenant: lambda one: tenants.RenameTenant(id=one.tenant(), name=f"{one.at}"),

@@ -64,7 +64,7 @@ def test_campaigns_accept_commands_of_many_kinds() -> None:
     for campaign in campaigns:
         campaign.run(COMMANDS)
 
-    assert 80 < sum(campaign.accepted for campaign in campaigns)
+    assert 70 < sum(campaign.accepted for campaign in campaigns)
 
 
 # Controls: one mutant for each road, each of which must be caught.

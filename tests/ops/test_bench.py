@@ -85,6 +85,14 @@ PROMISED: Final = {
         "state and graph from events, absolute",
         "580,000 events to a graph, at that rate, absolute",
     ),
+    "audit-export": (
+        "first export, memory added, absolute",
+        *(
+            f"{name}, {figure}, absolute"
+            for name in ("ndjson", "csv", "ocsf", "cloudevents")
+            for figure in ("whole log", "memory added")
+        ),
+    ),
     "memory": (
         "a binding or membership, absolute",
         "a principal with everything compiled, absolute",

@@ -72,6 +72,23 @@ def test_checkpoints_are_private_and_stay_in_the_house_unless_told_otherwise() -
     assert (read_settings({}).public_checkpoints, read_settings({}).checkpoint_sink) == (False, "")
 
 
+def test_where_sinks_may_write_and_what_they_may_reach_is_set(tmp_path: Path) -> None:
+    """Security 5.8: a directory that is there, and networks that are allowed singly."""
+    environment = {
+        "MUNIMENT_SINK_DIR": str(tmp_path),
+        "MUNIMENT_SINK_NETWORKS": "10.0.0.9, 192.168.0.0/16",
+    }
+
+    settings = read_settings(environment)
+
+    assert settings.sink_dir == tmp_path
+    assert settings.sink_networks == ("10.0.0.9", "192.168.0.0/16")
+    assert read_settings({}).sink_dir is None
+    for name, value in (("SINK_DIR", str(tmp_path / "none")), ("SINK_NETWORKS", "everything")):
+        with pytest.raises(SettingsError, match=name):
+            read_settings({f"MUNIMENT_{name}": value})
+
+
 def test_what_the_client_reads_is_nothing_to_the_server() -> None:
     """The variables of the command line client may stand beside the server's."""
     assert read_settings({"MUNIMENT_API_TOKEN": "x", "MUNIMENT_SERVER": "y", "HOME": "z"})

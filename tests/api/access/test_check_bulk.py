@@ -19,9 +19,10 @@ from domain.permissions import from_lists
 from domain.principals import BindingDeleted, TenantAccessEnded, TokenRevoked
 from domain.users import SessionsEnded, UserDeleted, UserDisabled
 from tests import service as harness
+from tests.answers import problem
 from tests.api.access.streaming import publish_at
 from tests.api.checking import PROD, Desk, Json, question
-from tests.service import Headers, Served, basic, problem, served
+from tests.service import Headers, Served, basic, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,9 +20,10 @@ from api.front import BodyClock, Front
 from api.judging import Lasting, Moment
 from domain.ids import MAIN
 from domain.principals import BindingDeleted, TokenRevoked
+from tests.answers import problem
 from tests.api.access.streaming import Stream, publish_at
 from tests.api.checking import ALLOWED, DENIED, Desk, Json, question
-from tests.service import NOBODY, Headers, Served, problem, served
+from tests.service import NOBODY, Headers, Served, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,10 @@ from domain.ids import MAIN
 from domain.permissions import from_lists
 from domain.scopes import WHOLE_TENANT, Resource, Scope
 from projections.held_rights import holdings
+from tests.answers import problem
 from tests.api.access.test_what_can import held, told
 from tests.api.checking import PROD, Desk, Json, question
-from tests.service import Headers, Served, basic, problem, served
+from tests.service import Headers, Served, basic, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,9 @@ import pytest
 from domain.bindings import DeleteBinding
 from domain.ids import MAIN
 from domain.scopes import Scope
+from tests.answers import problem
 from tests.api.checking import Desk, Json
-from tests.service import Headers, Served, problem
+from tests.service import Headers, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,10 +16,11 @@ from domain.permissions import from_lists
 from domain.scopes import WHOLE_TENANT, Resource, Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.tenants import EndTenantAccess, GrantTenantAccess
+from tests.answers import problem
 from tests.api.checking import PROD, Desk, Json, question
 from tests.api.test_aliases import SPIFFE, place
 from tests.fixed_inputs import START
-from tests.service import Headers, Served, bearer, problem
+from tests.service import Headers, Served, bearer
 
 if TYPE_CHECKING:
     from datetime import datetime

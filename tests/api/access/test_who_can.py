@@ -16,10 +16,11 @@ from domain.scopes import Resource, Scope
 from domain.service_accounts import DisableServiceAccount
 from domain.users import DeleteUser
 from projections import searches
+from tests.answers import problem
 from tests.api.access.test_what_can import bind, join, told
 from tests.api.checking import PROD, Desk, Json, question
 from tests.fixed_inputs import START
-from tests.service import Headers, Served, problem, served
+from tests.service import Headers, Served, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ import pytest
 from domain.ids import MAIN, UserId
 from domain.roles import DeleteRole
 from domain.users import DeleteUser, UserCreated
-from tests.service import NOBODY, Headers, Served, problem
+from tests.answers import problem
+from tests.service import NOBODY, Headers, Served
 
 LISTS = {"AUDITLOG": ["LIST", "VIEW"]}
 

@@ -19,8 +19,9 @@ from domain.tenants import EndTenantAccess
 from domain.tokens import RevokeToken
 from domain.users import DisableUser
 from ops.setup import system_context
+from tests.answers import problem
 from tests.api.trail.tailing import Tailing
-from tests.service import NOBODY, PASSWORD, Headers, Served, bearer, problem
+from tests.service import NOBODY, PASSWORD, Headers, Served, bearer
 
 if TYPE_CHECKING:
     from domain.commands import Command
