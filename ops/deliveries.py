@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ops.inputs import Inputs
 
 POLL_SECONDS: Final = 1.0
+# How long nobody looks whether the process that holds a sink has gone.
+HELD_ELSEWHERE: Final = timedelta(seconds=5)
 REST_SECONDS: Final = 0.1
 PAUSE_FIRST: Final = timedelta(seconds=1)
 PAUSE_MAX: Final = timedelta(minutes=5)
@@ -40,6 +42,14 @@ FAILURES_MAX: Final = 30
 STOP_SECONDS: Final = 6.0
 
 _log = logging.getLogger("muniment.sinks")
+
+
+class _Rest(NamedTuple):
+    """A sink as of its last change has nothing to do up to a position, or before an instant."""
+
+    changed: int
+    position: int
+    until: datetime | None = None
 
 
 class Deliveries:
@@ -68,6 +78,8 @@ class Deliveries:
         self._bell = threading.Condition()
         self._stopping = False
         self._threads: dict[SinkId, threading.Thread] = {}
+        # Each entry is its sink's thread's.
+        self._rests: dict[SinkId, _Rest] = {}
 
     def publish(self, state: State) -> None:
         """Say what there is now; from any thread, and nobody waits for a receiver."""
@@ -115,6 +127,7 @@ class Deliveries:
                         self._bell.wait(POLL_SECONDS)
             with self._bell:
                 self._bell.wait_for(lambda: self._stopping, REST_SECONDS)
+        self._rests.pop(id_, None)
         if id_ not in state.sinks:
             self._forget(id_)
 
@@ -126,19 +139,36 @@ class Deliveries:
 
     def _step(self, sink: Sink, target: Target, state: State) -> bool:
         """Hand over one batch if it is time; tell whether there is more to do at once."""
-        if sink.paused:
+        if sink.paused or self._rests_still(sink, state):
             return False
         try:
             ledger = self._ledgers.claim(sink)
         except SQLAlchemyError:
             _log.warning("a sink's ledger cannot be read", extra={"sink": sink.id})
             return False
-        if ledger is None or not self._is_due(sink, ledger):
+        if ledger is None:
+            look_again = self._inputs.now() + HELD_ELSEWHERE
+            self._rests[sink.id] = _Rest(sink.changed, state.position, look_again)
+            return False
+        if ledger.position >= state.position:
+            self._rests[sink.id] = _Rest(sink.changed, state.position)
+            return False
+        if not self._is_due(sink, ledger):
             return False
         until = min(state.position, self._reached())
         if ledger.position < until:
             return self._deliver(sink, target, ledger, until, state)
-        return ledger.position < state.position
+        # The views are on their way.
+        return True
+
+    def _rests_still(self, sink: Sink, state: State) -> bool:
+        """Tell whether there is nothing to ask the ledger for, as most of the time."""
+        rest = self._rests.get(sink.id)
+        if rest is None or rest.changed != sink.changed:
+            return False
+        if rest.until is None:
+            return state.position <= rest.position
+        return self._inputs.now() < rest.until
 
     def _deliver(
         self, sink: Sink, target: Target, ledger: Ledger, until: int, state: State

@@ -12,7 +12,9 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from projections.exporting import Format
 
 TIMEOUT_SECONDS: Final = 5.0
+# For one batch from the handshake to the answer's end, well within the time a sink is held.
+EXCHANGE_SECONDS: Final = 20.0
+ADDRESSES_MAX: Final = 2
 ANSWER_BYTES_MAX: Final = 65_536
 FILE_BYTES_MAX: Final = 64 * 1_048_576
 BATCH_MEDIA_TYPE: Final = "application/cloudevents-batch+json"
@@ -37,6 +42,13 @@ _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _OK: Final = range(200, 300)
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_DIRECTORY: Final = 0o700
+
+# Addresses that carry another one inside, and so may lead to an inner one (RFC 6052, 8215, 3056
+# and 4380).
+_TRANSLATED: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -103,10 +115,13 @@ class Webhook:
         connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
         try:
             # Given ready to the client, which would look the name up a second time.
-            connection.sock = self._connected(host, port)
-            connection.request("POST", self._url.path or "/", body, headers)
-            answer = connection.getresponse()
-            answer.read(ANSWER_BYTES_MAX)
+            connection.sock = reached = self._connected(host, port)
+            with _ended_in_time(reached):
+                if isinstance(reached, ssl.SSLSocket):
+                    reached.do_handshake()
+                connection.request("POST", self._url.path or "/", body, headers)
+                answer = connection.getresponse()
+                answer.read(ANSWER_BYTES_MAX)
         except ssl.SSLError:
             raise SinkError("sink.tls") from None
         except (OSError, http.client.HTTPException):
@@ -118,14 +133,17 @@ class Webhook:
 
     def _connected(self, host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        reachable = [address[0] for *_, address in found if self._may_reach(str(address[0]))]
+        names = dict.fromkeys(str(address[0]) for *_, address in found)
+        reachable = [name for name in names if self._may_reach(name)][:ADDRESSES_MAX]
         if not reachable:
             raise SinkError("sink.address")
-        plain = socket.create_connection((str(reachable[0]), port), TIMEOUT_SECONDS)
+        plain = _first_of(reachable, port)
         if self._url.scheme == "http":
             return plain
         try:
-            return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+            return ssl.create_default_context().wrap_socket(
+                plain, server_hostname=host, do_handshake_on_connect=False
+            )
         except OSError:
             plain.close()
             raise
@@ -136,7 +154,35 @@ class Webhook:
             address = address.ipv4_mapped
         if any(address in network for network in self._allowed):
             return True
+        if any(address in network for network in _TRANSLATED):
+            return False
         return self._url.scheme == "https" and address.is_global and not address.is_multicast
+
+
+def _first_of(addresses: list[str], port: int) -> socket.socket:
+    """Connect to the first address that answers; raises the OSError of the last."""
+    for address in addresses[:-1]:
+        with suppress(OSError):
+            return socket.create_connection((address, port), TIMEOUT_SECONDS)
+    return socket.create_connection((addresses[-1], port), TIMEOUT_SECONDS)
+
+
+@contextmanager
+def _ended_in_time(reached: socket.socket) -> Iterator[None]:
+    """End an exchange that takes too long in all, however often a byte of it comes."""
+
+    def end() -> None:
+        with suppress(OSError):
+            # Past the TLS layer, which its own thread is using.
+            socket.socket.shutdown(reached, socket.SHUT_RDWR)
+
+    timer = threading.Timer(EXCHANGE_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 # Files

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from api.deliveries import Ledger
 from domain.groups import CreateGroup
@@ -341,4 +342,51 @@ def test_after_a_restart_it_goes_on_where_it_was(world: World) -> None:
     world.grow(10)
     world.start()
 
+    until(lambda: receiver.positions == world.expected())
+
+
+def test_an_idle_sink_asks_its_ledger_for_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink that has everything costs the database nothing until there is news."""
+    monkeypatch.setattr(deliveries, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(deliveries, "REST_SECONDS", 0.0)
+    receiver = world.receivers[SIEM]
+    world.give(create())
+    world.start()
+    until(lambda: receiver.positions == world.expected())
+    until(lambda: world.ledger.position == world.state.position)
+    time.sleep(0.1)
+    asked: list[str] = []
+    event.listen(world.store, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    time.sleep(0.2)
+
+    assert asked == []
+
+    world.grow(1)
+    world.publish()
+    until(lambda: receiver.positions == world.expected())
+    assert asked
+
+
+def test_whoever_does_not_hold_a_sink_looks_only_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two processes one delivers, and the other takes over once the first has gone."""
+    monkeypatch.setattr(deliveries, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(deliveries, "REST_SECONDS", 0.0)
+    receiver = world.receivers[SIEM]
+    world.give(create())
+    elsewhere = SinkLedgers(world.store, world.inputs)
+    assert elsewhere.claim(world.state.sinks[SIEM]) is not None
+    world.start()
+    time.sleep(0.1)
+    asked: list[str] = []
+    event.listen(world.store, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    time.sleep(0.2)
+
+    assert asked == []
+    assert receiver.positions == []
+
+    world.inputs.advance(sink_ledger.LEASE.total_seconds() + 1)
     until(lambda: receiver.positions == world.expected())

@@ -6,17 +6,26 @@ import hmac
 import http.server
 import ipaddress
 import socket
+import ssl
 import stat
 import threading
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from domain.sealed import Secret
+from ops import sink_targets
+from ops.inputs import SystemInputs
 from ops.sink_targets import Files, Network, NoFiles, SinkError, Webhook
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,6 +40,7 @@ class Receiver(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = 204
+        self.drips = False
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -45,6 +55,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server: Any = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server.got.append((self.path, dict(self.headers), body))
+        with suppress(OSError):
+            while server.drips:
+                self.wfile.write(b"H")
+                time.sleep(0.02)
         self.send_response(server.status)
         if server.status == 307:
             self.send_header("Location", server.url)
@@ -111,6 +125,7 @@ def test_webhook_takes_nothing_else_and_follows_nowhere(receiver: Receiver, stat
     "address",
     [
         *("127.0.0.1", "10.0.0.9", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1"),
+        *("64:ff9b::a00:9", "64:ff9b:1::a00:9", "2002:a00:9::1", "2001::1"),
         *("0.0.0.0", "224.0.0.1", "::1", "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1"),  # noqa: S104 - to be refused
     ],
 )
@@ -129,19 +144,19 @@ def test_webhook_reaches_no_inner_address_by_any_name(
 def test_webhook_connects_to_the_very_address_that_was_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Security 5.8, control: a public one is connected to, by its number, past an inner one."""
+    """Security 5.8, control: public ones are connected to, by their number, past an inner one."""
     connected: list[object] = []
 
     def connect(address: object, _timeout: float) -> None:
         connected.append(address)
         raise OSError
 
-    found = [_found("10.0.0.9"), _found("93.184.216.34")]
+    found = [_found("10.0.0.9"), *map(_found, ["93.184.216.34", "93.184.216.34", "1.1.1.1"])]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     monkeypatch.setattr(socket, "create_connection", connect)
 
     assert refused(webhook("https://siem.example/in")) == "sink.unreachable"
-    assert connected == [("93.184.216.34", 443)]
+    assert connected == [("93.184.216.34", 443), ("1.1.1.1", 443)]
 
 
 def _found(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
@@ -161,6 +176,45 @@ def test_webhook_that_speaks_no_tls_is_refused(receiver: Receiver) -> None:
     assert refused(webhook(url, LOOPBACK)) == "sink.tls"
 
 
+def test_webhook_over_tls_reaches_whom_the_certificate_names(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Security 5.8: https is verified by the machine's own authorities, and refused otherwise."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path / "server.pem", "localhost"))
+    receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
+    url = receiver.url.replace("http://127.0.0.1", "https://localhost")
+    networks = (LOOPBACK, ipaddress.ip_network("::1/128"))
+
+    assert refused(webhook(url, *networks)) == "sink.tls"
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    webhook(url, *networks).take(LINES)
+    assert len(receiver.got) == 1
+    assert refused(webhook(url.replace("localhost", "127.0.0.1"), *networks)) == "sink.tls"
+
+
+def certificate(path: Path, name: str) -> Path:
+    """Write a key and a certificate that it signed itself, for a name; return the file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    called = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = SystemInputs().now()
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(called)
+        .issuer_name(called)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return path
+
+
 def test_webhook_that_is_away_is_unreachable(receiver: Receiver) -> None:
     """A refused connection is a failure like any other."""
     url = receiver.url
@@ -168,6 +222,17 @@ def test_webhook_that_is_away_is_unreachable(receiver: Receiver) -> None:
     receiver.server_close()
 
     assert refused(webhook(url, LOOPBACK)) == "sink.unreachable"
+
+
+def test_webhook_does_not_wait_for_an_answer_that_only_drips(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that sends a byte now and then holds its sink no longer than one exchange."""
+    monkeypatch.setattr(sink_targets, "EXCHANGE_SECONDS", 0.3)
+    receiver.drips = True
+
+    assert refused(webhook(receiver.url, LOOPBACK)) == "sink.unreachable"
+    assert len(receiver.got) == 1
 
 
 # Files
