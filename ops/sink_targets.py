@@ -23,7 +23,7 @@ from projections.export_ndjson import NDJSON
 
 if TYPE_CHECKING:
     from domain.sealed import Secret
-    from projections.exporting import Format
+    from projections.exporting import Format, Told
 
 TIMEOUT_SECONDS: Final = 5.0
 ANSWER_BYTES_MAX: Final = 65_536
@@ -52,7 +52,7 @@ class SinkError(Exception):
 class Target(Protocol):
     """A receiver; `form` is how it wants its events."""
 
-    form: Format
+    form: Format[Told]
 
     def take(self, lines: bytes) -> None:
         """Hand over whole lines; raises SinkError unless they are there for good."""
