@@ -178,7 +178,7 @@ def _unmapped(noted: Noted) -> dict[str, Any]:
         name: value for name in _UNMAPPED if (value := getattr(entry, name)) is not None
     }
     if entry.detail is not None:
-        found["detail"] = msgspec.Raw(entry.detail.encode())
+        found["detail"] = msgspec.json.decode(entry.detail)
     if count is not None and count.network:
         found["network"] = count.network
     return found

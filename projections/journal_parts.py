@@ -216,12 +216,12 @@ def members(noted: Noted) -> dict[str, object]:
         name: value for name in _MEMBERS if (value := getattr(entry, name)) is not None
     }
     if entry.detail is not None:
-        found["detail"] = msgspec.Raw(entry.detail.encode())
+        found["detail"] = msgspec.json.decode(entry.detail)
     if count is None:
         found["log_position"] = entry.position
     else:
         found["count"] = count.number
-        found["until"] = entry.at + MINUTE
+        found["ends"] = entry.at + MINUTE
         if count.network:
             found["network"] = count.network
     return found
