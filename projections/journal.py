@@ -63,8 +63,7 @@ Kind = Literal[
 Outcome = Literal["ALLOWED", "DENIED"]
 
 EVALUATE: Final = "access.evaluate"
-# Before the keyed index that is kept of a subject which may have been asked for by an e-mail, and
-# the member of `detail` that holds the one of a sign-in.
+# Before the keyed index of a subject that may be an e-mail; where in `detail` a sign-in's stands.
 INDEXED: Final = "index:"
 ACCOUNT: Final = "account"
 
@@ -139,11 +138,6 @@ class LastUse(NamedTuple):
 def minute_of(instant: datetime) -> int:
     """Answer the number of the minute since 1970 in which an instant lies."""
     return (instant - _EPOCH) // MINUTE
-
-
-def begin_of(minute: int) -> datetime:
-    """Answer the instant at which a minute begins."""
-    return _EPOCH + minute * MINUTE
 
 
 # Tables

@@ -9,6 +9,7 @@ where a route expected one: people mistake their e-mail for it.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
@@ -30,7 +31,6 @@ from projections.journal import (
     Counted,
     Entry,
     Kind,
-    begin_of,
     entry_of,
     minute_of,
     selection,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from projections.exporting import Format, Telling, Wanted
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -104,7 +106,7 @@ def _counts(connection: Connection, wanted: Wanted, limit: int) -> Iterator[Note
 def of_count(sequence: int, counted: Counted, number: int) -> Noted:
     """Answer a count as an entry of its minute; what it was folded over is None."""
     entry = Entry(
-        at=begin_of(counted.minute),
+        at=_EPOCH + counted.minute * MINUTE,
         kind=counted.kind,
         outcome=counted.outcome,
         code=counted.code or None,
@@ -246,7 +248,7 @@ def subject_of(noted: Noted) -> tuple[str, str] | None:
         return None if entry.principal is None else ("principal", entry.principal)
     if entry.subject is not None:
         return entry.subject_type or "principal", entry.subject
-    if entry.resource_id is not None:
+    if entry.resource_id is not None and entry.kind != "decision":
         return (entry.resource_type or "resource").lower(), entry.resource_id
     return None
 

@@ -271,7 +271,8 @@ def test_members_are_what_is_kept_and_of_a_count_its_minute() -> None:
     [
         ("decision", {}, ("user", "grace")),
         ("decision", {"subject_type": None}, ("principal", "grace")),
-        ("decision", {"subject": None}, ("flow", "nightly load")),
+        ("decision", {"subject": None}, None),
+        ("search", {"subject": None}, ("flow", "nightly load")),
         ("refusal", {"subject": None, "resource_type": None}, ("resource", "nightly load")),
         ("refusal", {"subject": None, "resource_id": None}, None),
         ("token_failure", {}, ("token", "t1")),
