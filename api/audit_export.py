@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Collection
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from msgspec import structs
 
-from api.call import OWNER, POSITION_HEADER, Call, Headers, needs, position_parameter
+from api import export_questions
+from api.call import OWNER, POSITION_HEADER, Call, Headers, needs
 from api.iam import principals
 from api.journal import read_trail
 from api.problems import refusal
@@ -29,127 +29,51 @@ from domain.errors import DomainError
 from domain.ids import TenantId, UserId
 from domain.permissions import Permission
 from domain.sealed import Erased, Sealed
-from projections import exporting
-from projections.audit import EVERYWHERE, Scope
+from projections import export_journal, exporting, journal, journal_parts
 from projections.export_cloudevents import CLOUDEVENTS
 from projections.export_csv import CSV
 from projections.export_ndjson import NDJSON
 from projections.export_ocsf import OCSF
-from projections.exporting import CLOSED, GONE, Format, Telling, Wanted
-from projections.filters import And, Comparison, Leaf, Node, Or
+from projections.exporting import CLOSED, GONE, Format, Part, Telling
 from projections.views import UnreachableError
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
 
+    from api.export_questions import Asked
     from api.service import Service
     from domain.state import State
 
 EXPORT: Final = Permission("AUDITLOG", "EXPORT")
 VIEW_USERS: Final = Permission("USER", "VIEW")
 
-FORMATS: Final[dict[str, Format]] = {one.name: one for one in (NDJSON, CSV, OCSF, CLOUDEVENTS)}
+FORMATS: Final = {one.name: one for one in (NDJSON, CSV, OCSF, CLOUDEVENTS)}
+FORMATS_OF_JOURNAL: Final = {one.name: one for one in export_journal.FORMATS}
 ANSWERED: Final = tuple(dict.fromkeys(one.media_type.partition(";")[0] for one in FORMATS.values()))
-STREAMS: Final = ("log",)
-PERSONAL: Final = ("omit", "include")
-WORD_CHARACTERS_MAX: Final = 256
 NAMES_KEPT: Final = 10_000
-
-_PARAMETERS: Final = frozenset(
-    {"format", "stream", "after", "until", "type", "actor", "subject", "since", "until_time"}
-    | {"personal", "at_least", "position", "at"}
-)
-_TYPE: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*(?:\.\*)?\Z")
-# The ids by which an event can be about a subject.
-_SUBJECTS: Final = ("id", "userId", "groupId", "roleId", "tokenId")
 
 _log = logging.getLogger("muniment.exports")
 
 
-# What is asked for
+class _Source(NamedTuple):
+    """A stream up to the position `until`: its name, its form, and the part behind a position."""
 
-
-def _chosen(text: str | None, name: str, choices: Collection[str], default: str) -> str:
-    chosen = default if text is None else text
-    if chosen not in choices:
-        raise MalformedError("query.invalid", f"{name} must be one of {', '.join(choices)}")
-    return chosen
-
-
-def _wanted(call: Call, scope: Scope) -> Wanted:
-    head = call.state.position
-    until = position_parameter(call.query, "until")
-    if until is not None and until > head:
-        raise MalformedError("position.future", "until has not been reached")
-    return Wanted(
-        scope=scope,
-        after=position_parameter(call.query, "after") or 0,
-        until=head if until is None else until,
-        where=_filter(call),
-    )
-
-
-def _filter(call: Call) -> Node | None:
-    subject = _word(call.parameter("subject"), "subject")
-    nodes: list[Node] = [
-        *_types(call.parameter("type") or ""),
-        *(
-            Leaf(field="userId", comparison=Comparison.EQUALS, values=(actor,))
-            for actor in _word(call.parameter("actor"), "actor")
-        ),
-        *_instants(call.parameter("since"), "since", Comparison.GREATER_THAN_OR_EQUAL_TO),
-        *_instants(call.parameter("until_time"), "until_time", Comparison.LESS_THAN_OR_EQUAL_TO),
-    ]
-    if subject:
-        equal = [
-            Leaf(field="details", key=key, comparison=Comparison.EQUALS, values=subject)
-            for key in _SUBJECTS
-        ]
-        nodes.append(Or(tuple(equal)))
-    return And(tuple(nodes)) if nodes else None
-
-
-def _types(text: str) -> list[Node]:
-    """Read `type`: topics, or beginnings of them that end with `.*`, joined by commas."""
-    if not text:
-        return []
-    parts = text.split(",")
-    if len(text) > WORD_CHARACTERS_MAX or not all(map(_TYPE.match, parts)):
-        raise MalformedError("filters.invalid", "type must be event types such as token.*")
-    exact = tuple(part for part in parts if not part.endswith("*"))
-    begun = tuple(part.removesuffix("*") for part in parts if part.endswith("*"))
-    leaves = [
-        Leaf(field="event", comparison=comparison, values=values)
-        for comparison, values in ((Comparison.EQUALS, exact), (Comparison.STARTS_WITH, begun))
-        if values
-    ]
-    return [Or(tuple(leaves))]
-
-
-def _word(text: str | None, name: str) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    if not 0 < len(text) <= WORD_CHARACTERS_MAX:
-        raise MalformedError("filters.invalid", f"{name} must be an id")
-    return (text,)
-
-
-def _instants(text: str | None, name: str, comparison: Comparison) -> list[Node]:
-    if text is None:
-        return []
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise MalformedError("filters.invalid", f"{name} must be an instant") from None
-    aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
-    return [Leaf(field="date", comparison=comparison, values=(aware,))]
+    name: str
+    until: int
+    form: Format[Any]
+    part: Callable[[int], Awaitable[Part]]
 
 
 # What is told
 
 
-def telling(service: Service, state: State, *, personal: bool) -> Telling:
-    """Answer what an export tells besides its events; without `personal` no person is named."""
+def telling(
+    service: Service, state: State, *, personal: bool, tenant: TenantId | None = None
+) -> Telling:
+    """Answer what an export tells besides its lines; without `personal` no person is named.
+
+    With it, in a tenant's export, those are who have access to the tenant.
+    """
 
     def shown(subject: str, field: str, sealed: Sealed) -> object:
         value = service.vault.open(sealed, subject=subject, field=field)
@@ -160,7 +84,9 @@ def telling(service: Service, state: State, *, personal: bool) -> Telling:
     @lru_cache(NAMES_KEPT)
     def person(id_: UserId) -> str | None:
         user = state.users.get(id_) if personal else None
-        return None if user is None else service.people.open(user).display_name or None
+        if user is None or (tenant is not None and tenant not in state.access.get(id_, ())):
+            return None
+        return service.people.open(user).display_name or None
 
     return Telling(
         public_url=service.settings.public_url,
@@ -169,6 +95,11 @@ def telling(service: Service, state: State, *, personal: bool) -> Telling:
         shown=shown,
         person=person,
     )
+
+
+def _telling(call: Call, asked: Asked) -> Telling:
+    tenant: TenantId | None = call.parameters.get("tenant")
+    return telling(call.service, call.state, personal=asked.personal, tenant=tenant)
 
 
 # Routes
@@ -182,12 +113,13 @@ def telling(service: Service, state: State, *, personal: bool) -> Telling:
     tags=["audit"],
 )
 async def export(tenant: FromPath[str], call: NamedDependency[Call]) -> Response[Any]:
-    """Hand over the events behind `after`, up to `until`, that all filters let through.
+    """Hand over what is behind `after`, up to `until`, that all filters let through.
 
+    That is events or, with `stream=journal`, what the journal holds, by its own positions.
     X-Muniment-Position tells the `until` in force: the next run asks for what is `after` it,
     whether or not anything matched. `personal=include` needs USER:VIEW as well.
     """
-    return await _export(call, TenantId(tenant), tenant)
+    return await _export(call, tenant)
 
 
 @get(
@@ -198,29 +130,53 @@ async def export(tenant: FromPath[str], call: NamedDependency[Call]) -> Response
     tags=["audit"],
 )
 async def export_everywhere(call: NamedDependency[Call]) -> Response[Any]:
-    """Hand over the events behind `after`, up to `until`, of the whole installation."""
-    return await _export(call, EVERYWHERE, "all")
+    """Hand over what is behind `after`, up to `until`, of the whole installation."""
+    return await _export(call, "all")
 
 
-async def _export(call: Call, scope: Scope, name: str) -> Response[Any]:
-    unknown = {parameter for parameter, _ in call.query} - _PARAMETERS
-    if unknown:
-        # A filter that is not known would let through what its sender meant to keep back.
-        raise MalformedError("query.invalid", "a parameter is not known here")
-    _chosen(call.parameter("stream"), "stream", STREAMS, "log")
-    form = FORMATS[_chosen(call.parameter("format"), "format", FORMATS, "ndjson")]
-    personal = _chosen(call.parameter("personal"), "personal", PERSONAL, "omit") == "include"
-    wanted = _wanted(call, scope)
-    _require_still(call, personal=personal)
-    await call.service.reach_views(wanted.until)
-    await read_trail(call, "audit_export", after=wanted.after, until=wanted.until)
-    file = f"audit-{name}-{wanted.after + 1}-{wanted.until}.{form.extension}"
+async def _export(call: Call, name: str) -> Response[Any]:
+    asked = export_questions.asked(call)
+    _require_still(call, personal=asked.personal)
+    source = await (_of_log if asked.stream == "log" else _of_journal)(call, asked)
+    told = {"stream": asked.stream, "after": asked.after, "until": source.until}
+    await read_trail(call, "audit_export", **told)
+    form = source.form
+    file = f"{source.name}-{name}-{asked.after + 1}-{source.until}.{form.extension}"
     headers = (
         (b"content-type", form.media_type.encode()),
         (b"content-disposition", f'attachment; filename="{file}"'.encode()),
-        (POSITION_HEADER.lower().encode(), b"%d" % wanted.until),
+        (POSITION_HEADER.lower().encode(), b"%d" % source.until),
     )
-    return _Export(call, _pieces(call, wanted, form, personal=personal), headers)
+    return _Export(call, _pieces(call, asked, source), headers)
+
+
+async def _of_log(call: Call, asked: Asked) -> _Source:
+    service, form = call.service, FORMATS[asked.form]
+    until = asked.last(call.state.position)
+    await service.reach_views(until)
+    wanted, told = asked.wanted(until), _telling(call, asked)
+
+    async def part(after: int) -> Part:
+        return await service.views.ask(
+            exporting.part, service.records, structs.replace(wanted, after=after), form, told
+        )
+
+    return _Source("audit", until, form, part)
+
+
+async def _of_journal(call: Call, asked: Asked) -> _Source:
+    if call.past:
+        raise MalformedError("position.invalid", "the journal is read by its own positions")
+    kept, form = call.service.journal, FORMATS_OF_JOURNAL[asked.form]
+    # One sees what one has done, as in every list.
+    await kept.settle()
+    until = asked.last(await kept.ask(journal.head))
+    wanted, told = asked.wanted(until), _telling(call, asked)
+
+    async def part(after: int) -> Part:
+        return await kept.ask(journal_parts.part, structs.replace(wanted, after=after), form, told)
+
+    return _Source("journal", until, form, part)
 
 
 def _require_still(call: Call, *, personal: bool) -> None:
@@ -235,26 +191,19 @@ def _require_still(call: Call, *, personal: bool) -> None:
         commands.require_permission(state, context, call.tenant, VIEW_USERS)
 
 
-async def _pieces(
-    call: Call, wanted: Wanted, form: Format, *, personal: bool
-) -> AsyncIterator[bytes]:
+async def _pieces(call: Call, asked: Asked, source: _Source) -> AsyncIterator[bytes]:
     """Yield the export in whole lines, each page read and written off the event loop.
 
     Each page is a query of its own, so that a slow receiver holds no transaction open.
     """
-    service = call.service
-    told = telling(service, call.state, personal=personal)
-    yield form.header
-    while True:
-        _require_still(call, personal=personal)
-        async with service.exports.turn:
-            part = await service.views.ask(exporting.part, service.records, wanted, form, told)
+    yield source.form.header
+    after: int | None = asked.after
+    while after is not None:
+        _require_still(call, personal=asked.personal)
+        async with call.service.exports.turn:
+            part = await source.part(after)
         yield part.lines
-        if part.after is None:
-            return
-        wanted = Wanted(
-            scope=wanted.scope, after=part.after, until=wanted.until, where=wanted.where
-        )
+        after = part.after
 
 
 class _Export(Response[Any]):

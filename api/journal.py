@@ -24,7 +24,7 @@ from api.request_errors import (
 )
 from domain.errors import DomainError, ForbiddenError
 from domain.token_text import digest, redact
-from projections.journal import Entry, Kind, LastUse
+from projections.journal import ACCOUNT, EVALUATE, INDEXED, Entry, Kind, LastUse
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EVALUATE: Final = "access.evaluate"
 SEARCH: Final = "access.search"
 _ALLOWED: Final = "allowed"
 TEXT_CHARACTERS_MAX: Final = 256
@@ -163,7 +162,7 @@ def _refused_credential(
     if isinstance(error, WrongPasswordError):
         kind = "sign_in_failure"
         code = "account.locked" if error.locked else code
-        detail = _encode({"account": error.account.hex()}).decode()
+        detail = _encode({ACCOUNT: error.account.hex()}).decode()
     return Entry(
         **_of_request(service, scope),
         kind=kind,
@@ -274,7 +273,7 @@ def signed_out(service: Service, scope: HTTPScope, user: str) -> None:
 def locked(service: Service, scope: HTTPScope, account: bytes, user: str) -> None:
     """Note that an account has been locked by too many failures; `user` is "" for nobody's."""
     entry = _of_user(service, scope, user, "account_locked")
-    detail = _encode({"account": account.hex()}).decode()
+    detail = _encode({ACCOUNT: account.hex()}).decode()
     with suppress(UnavailableError):
         service.journal.noted(
             msgspec.structs.replace(entry, outcome="DENIED", code="account.locked", detail=detail)
@@ -304,7 +303,7 @@ def leaked(service: Service, text: str, address: str, request_id: str) -> None:
         )
 
 
-async def read_trail(call: Call, kind: Kind, **detail: int) -> None:
+async def read_trail(call: Call, kind: Kind, **detail: int | str) -> None:
     """Note that the trail itself is read or exported, and wait where records are required."""
     # The names of what it was filtered by; the values may be a person's.
     told: dict[str, Any] = {**detail, "parameters": sorted({clean(name) for name, _ in call.query})}
@@ -456,7 +455,7 @@ def _subject_asked(
     """
     if found is not None and (found in state.service_accounts or found in state.groups):
         return text
-    return f"index:{email_index(text).hex()}"
+    return INDEXED + email_index(text).hex()
 
 
 def agent_of(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -24,8 +24,7 @@ from ops.store_errors import StoreError
 from projections import exporting
 from projections.audit import EVERYWHERE
 from projections.exporting import Part, Telling, Wanted
-from projections.filters import Comparison, Leaf, Node, Or
-from projections.trail import Records
+from projections.trail import Records, Sought
 
 if TYPE_CHECKING:
     from domain.ids import SinkId
@@ -194,7 +193,9 @@ class Deliveries:
         return ledger.next_try is None or ledger.next_try <= self._inputs.now()
 
     def _read(self, sink: Sink, target: Target, after: int, until: int, state: State) -> Part:
-        wanted = Wanted(scope=EVERYWHERE, after=after, until=until, where=_where(sink.types))
+        wanted = Wanted(
+            scope=EVERYWHERE, after=after, until=until, sought=Sought(topics=sink.types)
+        )
         with self._views.connect() as connection:
             return exporting.part(
                 connection, self._records, wanted, target.form, self._telling(state)
@@ -223,15 +224,3 @@ class Deliveries:
         except SQLAlchemyError:
             _log.warning("a sink's ledger cannot be written", extra={"sink": sink.id})
         return False
-
-
-def _where(types: tuple[str, ...]) -> Node | None:
-    leaves = tuple(
-        Leaf(
-            field="event",
-            comparison=Comparison.STARTS_WITH if type_.endswith("*") else Comparison.EQUALS,
-            values=(type_.removesuffix("*"),),
-        )
-        for type_ in types
-    )
-    return Or(leaves) if leaves else None

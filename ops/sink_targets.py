@@ -25,7 +25,7 @@ from projections.export_ndjson import NDJSON
 
 if TYPE_CHECKING:
     from domain.sealed import Secret
-    from projections.exporting import Format
+    from projections.exporting import Format, Told
 
 TIMEOUT_SECONDS: Final = 5.0
 # For one batch from the handshake to the answer's end, well within the time a sink is held.
@@ -64,7 +64,7 @@ class SinkError(Exception):
 class Target(Protocol):
     """A receiver; `form` is how it wants its events."""
 
-    form: Format
+    form: Format[Told]
 
     def take(self, lines: bytes) -> None:
         """Hand over whole lines; raises SinkError unless they are there for good."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, UnsetType
 
 from projections.exporting import Format, event_of, one_line, subject_of
 
@@ -22,7 +22,7 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     source: str
     type: str
     time: datetime
-    subject: str
+    subject: str | UnsetType
     datacontenttype: str = "application/json"
     sequence: str
     data: object
@@ -52,7 +52,7 @@ def line(told: Told, telling: Telling) -> bytes:
     return one_line(_encode(cloud_event(told, telling))) + b"\n"
 
 
-CLOUDEVENTS: Final = Format(
+CLOUDEVENTS: Final[Format[Told]] = Format(
     name="cloudevents",
     extension="cloudevents.ndjson",
     media_type="application/x-ndjson",

@@ -82,7 +82,7 @@ def line(told: Told, telling: Telling) -> bytes:
     return row(cells).encode()
 
 
-CSV: Final = Format(
+CSV: Final[Format[Told]] = Format(
     name="csv",
     extension="csv",
     media_type="text/csv; charset=utf-8",

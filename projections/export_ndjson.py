@@ -48,6 +48,6 @@ def _as_stored(record: Record) -> bytes:
     )
 
 
-NDJSON: Final = Format(
+NDJSON: Final[Format[Told]] = Format(
     name="ndjson", extension="ndjson", media_type="application/x-ndjson", line=line
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from projections.exporting import Telling, Told
 
 VERSION: Final = "1.8.0"
+PRODUCT: Final = "Muniment"
 
 ACCOUNT_CHANGE: Final = 3001
 ENTITY_MANAGEMENT: Final = 3004
@@ -39,9 +40,9 @@ GROUP_MANAGEMENT: Final = 3006
 
 _CLASSES_A_CATEGORY: Final = 1_000
 _ACTIVITIES_A_CLASS: Final = 100
-_INFORMATIONAL: Final = 1
-_SUCCESS: Final = 1
-_UNKNOWN, _USER, _ADMIN, _SYSTEM, _SERVICE = 0, 1, 2, 3, 4
+INFORMATIONAL: Final = 1
+SUCCESS: Final = 1
+UNKNOWN, USER, _ADMIN, _SYSTEM, SERVICE = 0, 1, 2, 3, 4
 _OTHER: Final = 99
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -61,27 +62,27 @@ class Row(Struct, frozen=True):
 # Objects
 
 
-def _named(members: Members, name: str | None) -> Members:
+def named(members: Members, name: str | None) -> Members:
     return members if name is None else {**members, "name": name}
 
 
-def _user(id_: str, telling: Telling) -> Members:
+def user_of(id_: str, telling: Telling) -> Members:
     state = telling.state
-    type_id = _UNKNOWN  # of one that has been deleted since, unless the event tells
+    type_id = UNKNOWN  # of one that has been deleted since, unless the event tells
     if id_ in state.owners:
         type_id = _ADMIN
     elif id_ in state.service_accounts:
-        type_id = _SERVICE
+        type_id = SERVICE
     elif id_ in state.users:
-        type_id = _USER
-    return _named({"uid": id_, "type_id": type_id}, telling.principal(id_))
+        type_id = USER
+    return named({"uid": id_, "type_id": type_id}, telling.principal(id_))
 
 
 _ACTOR_TYPES: Final = {
-    "user": _USER,
-    "service_account": _SERVICE,
+    "user": USER,
+    "service_account": SERVICE,
     "system": _SYSTEM,
-    "anonymous": _UNKNOWN,
+    "anonymous": UNKNOWN,
 }
 
 
@@ -90,18 +91,18 @@ def _actor(entry: Entry, telling: Telling) -> Members:
     if entry.actor_id in telling.state.owners:
         type_id = _ADMIN
     name = entry.actor_name or telling.principal(entry.actor_id)
-    return {"user": _named({"uid": entry.actor_id, "type_id": type_id}, name)}
+    return {"user": named({"uid": entry.actor_id, "type_id": type_id}, name)}
 
 
 def _account(entry: Entry, telling: Telling) -> Members:
-    user = _user(entry.object_id, telling)
-    return {"user": user if user["type_id"] else {**user, "type_id": _USER}}
+    user = user_of(entry.object_id, telling)
+    return {"user": user if user["type_id"] else {**user, "type_id": USER}}
 
 
 def _group_of(entry: Entry, telling: Telling) -> Members:
     id_ = entry.group_id or entry.object_id
     name = entry.object_name if entry.resource == "GROUP" else None
-    return _named({"uid": id_}, name or telling.group(id_))
+    return named({"uid": id_}, name or telling.group(id_))
 
 
 def _group(entry: Entry, telling: Telling) -> Members:
@@ -109,7 +110,7 @@ def _group(entry: Entry, telling: Telling) -> Members:
 
 
 def _member(entry: Entry, telling: Telling) -> Members:
-    return {"group": _group_of(entry, telling), "user": _user(entry.user_id or "", telling)}
+    return {"group": _group_of(entry, telling), "user": user_of(entry.user_id or "", telling)}
 
 
 class _Resource(Struct):
@@ -137,7 +138,7 @@ def _grant(entry: Entry, telling: Telling) -> Members:
 
 
 def _grant_to_user(entry: Entry, telling: Telling) -> Members:
-    return {"user": _user(entry.user_id or "", telling), **_grant(entry, telling)}
+    return {"user": user_of(entry.user_id or "", telling), **_grant(entry, telling)}
 
 
 def _grant_to_group(entry: Entry, telling: Telling) -> Members:
@@ -155,7 +156,7 @@ def _entity(entry: Entry, telling: Telling) -> Members:
         type_ = "alias"
     elif entry.resource == "USER":
         name = telling.principal(uid)
-    entity = _named({"uid": uid, "type_id": _OTHER, "type": type_}, name)
+    entity = named({"uid": uid, "type_id": _OTHER, "type": type_}, name)
     return {"entity": {**entity, "data": data} if data else entity}
 
 
@@ -253,31 +254,57 @@ TABLE: Final[dict[str, Callable[[Entry], Row]]] = {
 # Lines
 
 
+class Place(NamedTuple):
+    """Where and when something stands in the log or the journal, and of which request it is."""
+
+    sequence: int
+    at: datetime
+    tenant: str | None
+    correlation: str | None
+
+
+def milliseconds(instant: datetime) -> int:
+    """Answer an instant as OCSF has it: milliseconds since 1970."""
+    return (instant - _EPOCH) // _MILLISECOND
+
+
+def frame(
+    class_uid: int, activity_id: int, place: Place, telling: Telling, *, journal: bool = False
+) -> Members:
+    """Answer what stands in every record; an entry of the journal has not the uid of an event."""
+    time = milliseconds(place.at)
+    log_id = f"{telling.state.log_id}/journal" if journal else telling.state.log_id
+    metadata: Members = {
+        "version": VERSION,
+        "product": {"name": PRODUCT, "vendor_name": PRODUCT, "version": telling.version},
+        "uid": f"{log_id}/{place.sequence}",
+        "log_name": "journal" if journal else "audit",
+        "sequence": place.sequence,
+        "logged_time": time,
+    }
+    if place.correlation is not None:
+        metadata["correlation_uid"] = place.correlation
+    if place.tenant is not None:
+        metadata["tenant_uid"] = place.tenant
+    return {
+        "class_uid": class_uid,
+        "category_uid": class_uid // _CLASSES_A_CATEGORY,
+        "activity_id": activity_id,
+        "type_uid": class_uid * _ACTIVITIES_A_CLASS + activity_id,
+        "time": time,
+        "metadata": metadata,
+    }
+
+
 def ocsf(told: Told, telling: Telling) -> Members:
     """Answer the record of an event."""
     entry = told.entry
     row = TABLE[entry.topic](entry)
-    time = (entry.at - _EPOCH) // _MILLISECOND
-    metadata: Members = {
-        "version": VERSION,
-        "product": {"name": "Muniment", "vendor_name": "Muniment", "version": telling.version},
-        "uid": f"{telling.state.log_id}/{entry.position}",
-        "log_name": "audit",
-        "sequence": entry.position,
-        "correlation_uid": entry.correlation_id,
-        "logged_time": time,
-    }
-    if entry.tenant is not None:
-        metadata["tenant_uid"] = entry.tenant
+    place = Place(entry.position, entry.at, entry.tenant, entry.correlation_id)
     members: Members = {
-        "class_uid": row.class_uid,
-        "category_uid": row.class_uid // _CLASSES_A_CATEGORY,
-        "activity_id": row.activity_id,
-        "type_uid": row.class_uid * _ACTIVITIES_A_CLASS + row.activity_id,
-        "time": time,
-        "severity_id": _INFORMATIONAL,
-        "status_id": _SUCCESS,
-        "metadata": metadata,
+        **frame(row.class_uid, row.activity_id, place, telling),
+        "severity_id": INFORMATIONAL,
+        "status_id": SUCCESS,
         "actor": _actor(entry, telling),
         **row.objects(entry, telling),
     }
@@ -294,6 +321,6 @@ def line(told: Told, telling: Telling) -> bytes:
     return one_line(_encode(ocsf(told, telling))) + b"\n"
 
 
-OCSF: Final = Format(
+OCSF: Final[Format[Told]] = Format(
     name="ocsf", extension="ocsf.ndjson", media_type="application/x-ndjson", line=line
 )

@@ -7,7 +7,7 @@ else is sealed the export decides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
 from msgspec import Raw, Struct, to_builtins
@@ -18,14 +18,14 @@ from domain.events import TOPICS, Record, decode
 from domain.ids import GroupId, RoleId, ServiceAccountId, UserId
 from domain.sealed import Sealed
 from domain.state import State
-from projections import audit
+from projections import trail
+from projections.trail import EVERYTHING, Sought
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from projections.audit import Scope
     from projections.entries import Entry
-    from projections.filters import Node
     from projections.trail import Records
 
 PAGE_EVENTS: Final = 500
@@ -71,23 +71,26 @@ class Telling(Struct, frozen=True, kw_only=True):
         return id_ if role is None else role.name
 
 
-class Format(Struct, frozen=True, kw_only=True):
-    """How events are written: `line` answers one with its end, `header` stands before them."""
+T = TypeVar("T")
+
+
+class Format(Struct, Generic[T], frozen=True, kw_only=True):
+    """How things are written: `line` answers one with its end, `header` stands before them."""
 
     name: str
     extension: str
     media_type: str
-    line: Callable[[Told, Telling], bytes]
+    line: Callable[[T, Telling], bytes]
     header: bytes = b""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Which events are exported: those behind `after`, up to and with `until`."""
+    """What is exported: what stands behind `after`, up to and with `until`."""
 
     scope: Scope
     after: int
     until: int
-    where: Node | None = None
+    sought: Sought = EVERYTHING
 
 
 # Reading
@@ -107,15 +110,15 @@ class Part(NamedTuple):
 
 
 def part(
-    connection: Connection, records: Records, wanted: Wanted, form: Format, telling: Telling
+    connection: Connection, records: Records, wanted: Wanted, form: Format[Told], telling: Telling
 ) -> Part:
     """Answer the next lines of an export, all in one piece of bounded size."""
-    entries = audit.following(
-        connection, wanted.until, wanted.scope, wanted.where, wanted.after, PAGE_EVENTS
+    found = trail.part(
+        connection, wanted.scope, wanted.sought, wanted.after, wanted.until, PAGE_EVENTS
     )
-    found = records.at([entry.position for entry in entries])
-    lines = b"".join(map(form.line, map(Told, entries, found), [telling] * len(found)))
-    return Part(lines, entries[-1].position if len(entries) == PAGE_EVENTS else None)
+    stored = records.at([entry.position for entry in found.entries])
+    lines = b"".join(map(form.line, map(Told, found.entries, stored), [telling] * len(stored)))
+    return Part(lines, None if found.is_last else found.through)
 
 
 # What is told

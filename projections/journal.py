@@ -1,9 +1,10 @@
 """Who signed in, what was decided, refused, read, and when was each credential last used?
 
 The journal keeps what is not a change: the changes are the log. Its rows are evidence as well, so
-they are written in order under a sequence of their own, without gaps over all processes, and they
-go only when their time is over. Nothing in them opens anything, and no person's e-mail is in them:
-what was typed in the place of one is kept as its keyed index.
+they are written in order under a sequence of their own, over all processes, in which a count that
+grew stands anew at the end, and they go only when their time is over. Nothing in them opens
+anything, and no person's e-mail is in them: what was typed in the place of one is kept as its keyed
+index.
 """
 
 from __future__ import annotations
@@ -61,7 +62,12 @@ Kind = Literal[
 ]
 Outcome = Literal["ALLOWED", "DENIED"]
 
-_MINUTE: Final = timedelta(minutes=1)
+EVALUATE: Final = "access.evaluate"
+# Before the keyed index of a subject that may be an e-mail; where in `detail` a sign-in's stands.
+INDEXED: Final = "index:"
+ACCOUNT: Final = "account"
+
+MINUTE: Final = timedelta(minutes=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -131,7 +137,7 @@ class LastUse(NamedTuple):
 
 def minute_of(instant: datetime) -> int:
     """Answer the number of the minute since 1970 in which an instant lies."""
-    return (instant - _EPOCH) // _MINUTE
+    return (instant - _EPOCH) // MINUTE
 
 
 # Tables
@@ -171,13 +177,15 @@ ENTRIES: Final = Table(
 )
 
 COUNTS: Final = Table(
-    "journal_counts",
+    "journal_counters",
     _METADATA,
     *(
         Column(name, BigInteger if name == "minute" else TEXT, primary_key=True)
         for name in Counted._fields
     ),
     Column("number", BigInteger, nullable=False),
+    # Where it was written last: who reads on from there is told of every count that grew.
+    Column("sequence", BigInteger, nullable=False, index=True),
     sqlite_with_rowid=False,
 )
 
@@ -258,20 +266,26 @@ def write(
     counts: Iterable[tuple[Counted, int]],
     uses: Iterable[tuple[str, LastUse]],
 ) -> None:
-    """Write a batch: entries under the next numbers, counts added up, uses where they are newer.
+    """Write a batch: entries under the next numbers, then counts, which are added up.
+
+    Last uses are written where they are newer.
 
     The head's row is taken first and held to the end, so that the numbers of all processes come
     in the order of their commits: who has read up to one number has missed none before it.
     """
-    taking = update(_HEAD).values(sequence=_HEAD.c.sequence + len(entries), turn=_HEAD.c.turn + 1)
+    added = sorted(counts)
+    taken = len(entries) + len(added)
+    taking = update(_HEAD).values(sequence=_HEAD.c.sequence + taken, turn=_HEAD.c.turn + 1)
     last, turn = connection.execute(taking.returning(_HEAD.c.sequence, _HEAD.c.turn)).one()
-    first = last - len(entries) + 1
+    first = last - taken + 1
     rows = [_values(number, one) for number, one in enumerate(entries, first)]
     if connection.dialect.name == "postgresql":
         _copy(connection, rows)
     else:
         _insert(connection, ENTRIES, rows)
-    _insert(connection, COUNTS, [(*key, number) for key, number in sorted(counts)], _ADDING)
+    numbered = enumerate(added, first + len(entries))
+    sums = [(*key, number, sequence) for sequence, (key, number) in numbered]
+    _insert(connection, COUNTS, sums, _ADDING)
     used = [(id_, _stored(use.at), *use[1:], turn) for id_, use in sorted(uses)]
     _insert(connection, _LAST_USES, used, _RENEWING)
 
@@ -286,7 +300,7 @@ _ADDING: Final = " ".join(
     (
         f"ON CONFLICT ({', '.join(Counted._fields)})",
         "DO UPDATE",
-        f"SET number = {COUNTS.name}.number + excluded.number",
+        f"SET number = {COUNTS.name}.number + excluded.number, sequence = excluded.sequence",
     )
 )
 # Another process may have written a later use first.
@@ -410,7 +424,7 @@ def following(
 
 
 def head(connection: Connection) -> int:
-    """Answer the number of the last entry, 0 where there was none yet."""
+    """Answer the number of what was written last, 0 where there was nothing yet."""
     number: int = connection.execute(select(_HEAD.c.sequence)).scalar_one()
     return number
 
@@ -423,7 +437,7 @@ def counted(
     if tenant is not None:
         matching = and_(matching, COUNTS.c.tenant == tenant)
     found = connection.execute(select(COUNTS).where(matching).order_by(*COUNTS.primary_key))
-    return tuple((Counted(*key), number) for *key, number in found)
+    return tuple((Counted(*key), number) for *key, number, _ in found)
 
 
 def last_uses(connection: Connection, after: int) -> tuple[int, dict[str, LastUse]]:

@@ -41,7 +41,7 @@ Act = Literal[
 ]
 
 # The act that a refused one would have been, by the permission or the method that it needed.
-_TRIED: Final[dict[str, Act]] = {
+TRIED: Final[dict[str, Act]] = {
     "CREATE": "CREATE",
     "POST": "CREATE",
     "DELETE": "DELETE",
@@ -98,7 +98,7 @@ _READINGS: Final = ("audit_read", "audit_export")
 _SIGN_INS: Final = ("sign_in", "sign_out", "sign_in_failure", "account_locked")
 _TYPE: Final = case(
     *((_ENTRY.kind == kind, act) for kind, act in _ACTS.items()),
-    *((_ENTRY.action == tried, act) for tried, act in _TRIED.items()),
+    *((_ENTRY.action == tried, act) for tried, act in TRIED.items()),
     else_="UPDATE",
 )
 _RESOURCE: Final = case(

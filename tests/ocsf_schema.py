@@ -67,7 +67,11 @@ METADATA: Final = Shape(
     ("version", "product"),
 )
 RESOURCE: Final = Shape({"uid": str, "type": str, "name": str}, (), ("name", "uid"))
-ENDPOINT: Final = Shape({"ip": str}, (), ("ip",))
+ENDPOINT: Final = Shape({"ip": str, "name": str}, (), ("ip", "name"))
+SERVICE: Final = Shape({"name": str, "uid": str}, (), ("name", "uid"))
+REQUEST: Final = Shape({"uid": str}, ("uid",))
+RESPONSE: Final = Shape({"code": int})
+API: Final = Shape({"operation": str, "request": REQUEST, "response": RESPONSE}, ("operation",))
 ACTOR: Final = Shape({"user": USER}, (), ("user",))
 
 BASE: Final[Mapping[str, Any]] = {
@@ -82,12 +86,25 @@ BASE: Final[Mapping[str, Any]] = {
     "metadata": METADATA,
     "actor": ACTOR,
     "src_endpoint": ENDPOINT,
+    "count": int,
+    "start_time": int,
+    "end_time": int,
+    "unmapped": dict,
 }
 REQUIRED: Final = (
     *("activity_id", "category_uid", "class_uid", "type_uid", "time", "severity_id", "metadata"),
 )
 CLASSES: Final[Mapping[int, Shape]] = {
     3001: Shape({"user": USER}, ("user",)),
+    3002: Shape(
+        {
+            "user": USER,
+            "service": SERVICE,
+            "auth_protocol": str,
+            "auth_protocol_id": Enum(frozenset({*range(10), 99})),
+        },
+        ("user", "service"),
+    ),
     3004: Shape({"entity": ENTITY}, ("entity",)),
     3005: Shape(
         {"user": USER, "privileges": Many(str), "resource": RESOURCE}, ("user", "privileges")
@@ -95,6 +112,7 @@ CLASSES: Final[Mapping[int, Shape]] = {
     3006: Shape(
         {"group": GROUP, "user": USER, "privileges": Many(str), "resource": RESOURCE}, ("group",)
     ),
+    6003: Shape({"api": API, "resources": Many(RESOURCE)}, ("actor", "src_endpoint", "api")),
 }
 
 

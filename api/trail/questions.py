@@ -7,7 +7,7 @@ so that a misspelt filter never shows more than was asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TOPICS_MAX: Final = 50
 OUTCOMES: Final = (OUTCOME, "DENIED")
+NAMELESS: Final[Mapping[str, str]] = {}
 # What every reading route takes (http-api 6).
 _MOMENTS: Final = frozenset({"at_least", "position", "at"})
 _TOPIC: Final = re.compile(r"[a-z_]+(?:\.[a-z0-9_]+)*(?:\.\*)?\Z")
@@ -37,21 +38,24 @@ def scope(call: Call) -> Scope:
     return EVERYWHERE if tenant is None else TenantId(_text("tenant", tenant))
 
 
-def sought(call: Call, *others: str) -> Sought:
+def sought(call: Call, *others: str, called: Mapping[str, str] = NAMELESS) -> Sought:
     """Read the filters of a request; `others` are the parameters that its route has besides.
 
-    Raises MalformedError `filters.invalid`, whose detail begins with the filter at fault.
+    `called` are further names that filters have there. Raises MalformedError `filters.invalid`,
+    whose detail begins with the filter at fault.
     """
-    known = {*_PARAMETERS, *others, *_MOMENTS}
-    if "tenant" not in call.parameters:
-        known.add("tenant")
+    known = {*others, *_MOMENTS, *(() if "tenant" in call.parameters else ("tenant",))}
     found: dict[str, Any] = {}
     for name, value in call.query:
-        if name not in known:
+        if name in known:
+            continue
+        filter_ = called.get(name, name)
+        if filter_ not in _PARAMETERS:
             raise _bad(name, "there is no such filter")
-        if name in _PARAMETERS:
-            field, read = _PARAMETERS[name]
-            found[field] = read(name, value)
+        field, read = _PARAMETERS[filter_]
+        if field in found:
+            raise _bad(name, f"{filter_} is given already")
+        found[field] = read(name, value)
     return Sought(**found)
 
 

@@ -155,6 +155,26 @@ def test_the_command_writes_what_the_route_answers(node: Node, tmp_path: Path, f
     assert shown.stdout.encode() == expected.replace(b"\r\n", b"\n")
 
 
+def test_the_command_writes_the_journal_by_the_filters_of_the_log(
+    node: Node, tmp_path: Path
+) -> None:
+    """Cli 6: `--stream journal`, of one kind, up to a place of the journal's own."""
+    token = token_of(node)
+    file = tmp_path / "journal"
+    options = ("--everything", "--stream", "journal", "--type")
+
+    refused = muniment_audit(node, token, *options, "SIGN_IN")
+    muniment_audit(node, token)
+    done = muniment_audit(node, token, *options, "journal.audit_export", "--out", str(file))
+
+    assert (refused.returncode, done.returncode) == (8, 0)
+    found = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
+    assert [(one["topic"], one["operation"]) for one in found] == [
+        ("journal.audit_export", "exportAudit")
+    ]
+    assert done.stderr.startswith("position ")
+
+
 def test_the_command_tells_refusals_by_its_exit_code(node: Node, tmp_path: Path) -> None:
     """Cli 4: not signed in, malformed, plain HTTP elsewhere, nobody there; no file is left."""
     token = token_of(node)

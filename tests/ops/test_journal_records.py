@@ -205,7 +205,7 @@ def test_pruning_that_fails_is_told_and_tried_again(
 ) -> None:
     """Retention is a promise too; a store that refuses it is heard of."""
     with desk.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE journal_counts RENAME TO elsewhere")
+        connection.exec_driver_sql("ALTER TABLE journal_counters RENAME TO elsewhere")
 
     desk.journal.flush()
 

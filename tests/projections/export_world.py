@@ -48,7 +48,7 @@ class World:
 
     def export(
         self,
-        form: Format,
+        form: Format[Told],
         telling: Telling | None = None,
         **wanted: Any,  # noqa: ANN401 - members of Wanted
     ) -> bytes:

@@ -25,7 +25,7 @@ from projections.export_csv import COLUMNS, CSV, harmless, row
 from projections.export_ndjson import NDJSON
 from projections.export_ocsf import OCSF
 from projections.exporting import CLOSED, GONE
-from projections.filters import Comparison, Leaf
+from projections.trail import Sought
 from projections.verifier import Checkpoint
 from tests import naive_tree
 from tests.projections.export_world import World, hostile, lines, telling
@@ -59,7 +59,6 @@ def test_every_topic_is_told_in_every_format(world: World) -> None:
 
 def test_an_export_is_exactly_the_filtered_view_in_its_order(world: World) -> None:
     """Audit-export 1: scope, positions and filter together, oldest first, nothing twice."""
-    where = Leaf(field="event", comparison=Comparison.STARTS_WITH, values=("binding.",))
     expected = [
         one.entry.position
         for one in world.told
@@ -68,7 +67,9 @@ def test_an_export_is_exactly_the_filtered_view_in_its_order(world: World) -> No
         and 40 < one.entry.position <= 900
     ]
 
-    found = lines(world.export(NDJSON, scope=MAIN, after=40, until=900, where=where))
+    found = lines(
+        world.export(NDJSON, scope=MAIN, after=40, until=900, sought=Sought(topics=("binding.*",)))
+    )
 
     assert len(expected) > 10
     assert [one["position"] for one in found] == expected

@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import click
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
 
 FORMATS: Final = ("ndjson", "csv", "ocsf", "cloudevents")
+STREAMS: Final = ("log", "journal")
 
 _CHUNK_BYTES: Final = 65_536
 _ANSWER_BYTES_MAX: Final = 65_536
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_PRIVATE_FILE: Final = 0o600
 _SHOWN_EVERY_SECONDS: Final = 0.2
 _OK: Final = 200
 _STATUSES: Final = {401: 4, 403: 5, 404: 6, 429: UNREACHABLE, 503: UNREACHABLE}
@@ -45,6 +45,35 @@ class Failure(click.ClickException):
         setattr(self, "exit_code", status)  # noqa: B010 - click declares it on the class only
 
 
+# The filters of the search (http-api 5), each the option of a parameter of the route.
+FILTERS: Final = {
+    "after": "Only what follows this position.",
+    "until": "Up to this position, or not after this instant.",
+    "before": "Only before this position.",
+    "since": "Not before this instant.",
+    "until-time": "Not after this instant.",
+    "type": "Only these types, such as token.* or journal.sign_in.",
+    "actor": "Only what this principal did.",
+    "token": "Only with the API token of this id.",
+    "target": "Only what concerns the object of this id.",
+    "subject": "The same as --target.",
+    "address": "Only from this IP address.",
+    "correlation": "Only of this request.",
+    "command": "Only of this command.",
+    "outcome": "Only what was ALLOWED or DENIED.",
+    "q": "Only what has all these words.",
+}
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _filtered(command: Command) -> Command:
+    """Give a command the options of all filters."""
+    for name, said in reversed(FILTERS.items()):
+        command = click.option(f"--{name}", help=said)(command)
+    return command
+
+
 @click.group()
 def command() -> None:
     """Read the audit trail of a server."""
@@ -56,15 +85,10 @@ def command() -> None:
 @click.option("--api-token", envvar="MUNIMENT_API_TOKEN", help="- reads it from standard input.")
 @click.option("--tenant", envvar="MUNIMENT_TENANT", default="main", show_default=True)
 @click.option("--everything", is_flag=True, help="The whole installation; for instance owners.")
+@click.option("--stream", type=click.Choice(STREAMS), default="log", show_default=True)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="ndjson", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="A new file; else standard output.")
-@click.option("--after", help="Only what follows this position.")
-@click.option("--until", help="Up to this position.")
-@click.option("--since", help="Not before this instant.")
-@click.option("--until-time", help="Not after this instant.")
-@click.option("--type", "types", help="Only these event types, such as token.*.")
-@click.option("--actor", help="Only what this principal did.")
-@click.option("--subject", help="Only what concerns the object of this id.")
+@_filtered
 @click.option("--personal", type=click.Choice(("omit", "include")))
 def export(
     server: str,
@@ -74,20 +98,20 @@ def export(
     everything: bool,  # noqa: FBT001 - a flag of the command line
     form: str,
     out: Path | None,
-    types: str | None,
-    **filters: str | None,
+    **asked: str | None,
 ) -> None:
-    """Write the events that all filters let through, oldest first."""
+    """Write what all filters let through, oldest first: of the log, or of the journal."""
     token = _token(api_token_file, api_token)
     if out is not None and out.exists():
         raise Failure(f"{out} is there already", INVALID)
-    asked = {"format": form, "type": types, **filters}
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    given = {"format": form, **asked}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
     path = "/api/v1/audit/export" if everything else f"/api/v1/{tenant}/audit/export"
     with _answer(server, f"{path}?{query}", token) as answer:
         until = answer.headers["X-Muniment-Position"]
+        progress = _Progress(_POSITIONS[form], int(asked["after"] or 0), int(until))
         with nullcontext(sys.stdout.buffer) if out is None else _new_file(out) as file:
-            _copy(answer, file, _Progress(_POSITIONS[form], int(until)))
+            _copy(answer, file, progress)
     click.echo(f"position {until}", err=True)
 
 
@@ -139,33 +163,46 @@ def _refusal(answer: HTTPResponse) -> Failure:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that has its name only when it is whole and synced."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(unfinished, flags, _PRIVATE_FILE), "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    """Yield a file that has its name only when it is whole and synced, and is gone if it is not."""
+    import tempfile
+
+    begin = f".{path.name}."
+    descriptor, name = tempfile.mkstemp(prefix=begin, suffix=".unfinished", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _copy(answer: HTTPResponse, file: IO[bytes], progress: _Progress) -> None:
-    while chunk := answer.read(_CHUNK_BYTES):
+    from http.client import IncompleteRead
+
+    while chunk := answer.read1(_CHUNK_BYTES):
         file.write(chunk)
         progress.show(chunk)
+    # Of an answer that tells neither its length nor its end nobody knows whether it is whole.
+    if not answer.chunked and answer.length != 0:
+        raise IncompleteRead(b"")
     progress.end()
 
 
 class _Progress:
     """A line on a terminal that says how far it is; nothing where there is none."""
 
-    def __init__(self, pattern: re.Pattern[bytes], until: int) -> None:
+    def __init__(self, pattern: re.Pattern[bytes], after: int, until: int) -> None:
         self._pattern = pattern
+        self._after = after
         self._until = until
         self._is_shown = sys.stderr.isatty()
         self._begun = time.monotonic()
         self._shown = 0.0
-        self._position = 0
+        self._position = after
         self._lines = 0
 
     def show(self, chunk: bytes) -> None:
@@ -190,9 +227,10 @@ class _Progress:
             click.echo(err=True)
 
     def _write(self) -> None:
-        share = self._position / self._until if self._until else 1.0
-        rate = self._lines / max(time.monotonic() - self._begun, 0.001)
+        wanted = self._until - self._after
+        share = (self._position - self._after) / wanted if wanted > 0 else 1.0
+        seconds = max(time.monotonic() - self._begun, 0.001)
+        left = seconds * (1 - share) / max(share, 0.001)
         bar = ("#" * int(share * 30)).ljust(30, ".")
-        click.echo(
-            f"\r[{bar}] {self._position}/{self._until}, {rate:,.0f} events/s ", err=True, nl=False
-        )
+        said = f"{self._position}/{self._until}, {self._lines / seconds:,.0f} lines/s"
+        click.echo(f"\r[{bar}] {said}, {left:,.0f} s left ", err=True, nl=False)
