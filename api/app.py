@@ -37,7 +37,7 @@ from api.request_errors import (
     UnavailableError,
     UnknownTokenError,
 )
-from api.trail import events, tail
+from api.trail import events, journal, tail
 from domain import access, commands
 from domain.ids import CommandId
 from domain.permissions import Permission
@@ -121,6 +121,7 @@ def _contract() -> list[Any]:
         bindings,
         events,
         groups,
+        journal,
         me,
         roles,
         service_accounts,

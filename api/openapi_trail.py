@@ -22,6 +22,8 @@ _TAILED: Final = (*FILTERS, "after", "seconds")
 QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "listEvents": _LISTED,
     "listAllEvents": ("tenant", *_LISTED),
+    "listJournal": (*_LISTED, "limit"),
+    "listWholeJournal": ("tenant", *_LISTED, "limit"),
     "tailEvents": _TAILED,
     "tailAllEvents": ("tenant", *_TAILED),
 }

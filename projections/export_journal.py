@@ -44,7 +44,7 @@ def cells(noted: Noted, telling: Telling) -> bytes:
             entry.at.isoformat().replace("+00:00", "Z"),
             entry.tenant or "",
             topic_of(entry.kind),
-            actor_type(entry, telling) or "",
+            actor_type(entry, telling.state) or "",
             entry.principal or "",
             entry.token or "",
             entry.address or "",

@@ -120,7 +120,9 @@ def _user(entry: Entry, telling: Telling) -> Members:
         return {"uid": "unknown", "type_id": UNKNOWN}
     user = user_of(entry.principal, telling)
     if user["type_id"] == UNKNOWN:
-        type_id = {"user": USER, "service_account": SERVICE}.get(actor_type(entry, telling) or "")
+        type_id = {"user": USER, "service_account": SERVICE}.get(
+            actor_type(entry, telling.state) or ""
+        )
         user["type_id"] = UNKNOWN if type_id is None else type_id
     return user
 

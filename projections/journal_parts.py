@@ -39,6 +39,7 @@ from projections.journal import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from domain.state import State
     from projections.exporting import Format, Telling, Wanted
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,36 +70,50 @@ def topic_of(kind: Kind) -> str:
 def part(connection: Connection, wanted: Wanted, form: Format[Noted], telling: Telling) -> Part:
     """Answer the next lines of an export, all in one piece of bounded size."""
     limit = exporting.PAGE_EVENTS
-    both = [*_entries(connection, wanted, limit), *_counts(connection, wanted, limit)]
-    found = sorted(both, key=attrgetter("sequence"))[:limit]
+    found = noted(connection, wanted, limit)
     lines = b"".join(form.line(one, telling) for one in found)
     return Part(lines, found[-1].sequence if len(found) == limit else None)
 
 
-def _entries(connection: Connection, wanted: Wanted, limit: int) -> Iterator[Noted]:
+def noted(
+    connection: Connection, wanted: Wanted, limit: int, *, newest: bool = False
+) -> list[Noted]:
+    """Answer the first of what is wanted by its place, or the last, newest first."""
+    both = [
+        *_entries(connection, wanted, limit, newest=newest),
+        *_counts(connection, wanted, limit, newest=newest),
+    ]
+    return sorted(both, key=attrgetter("sequence"), reverse=newest)[:limit]
+
+
+def _entries(
+    connection: Connection, wanted: Wanted, limit: int, *, newest: bool
+) -> Iterator[Noted]:
     sought, at = wanted.sought, ENTRIES.c.at
     conditions = [*_matching(connection, wanted, ENTRIES)]
     if sought.since is not None:
         conditions.append(at >= sought.since)
     if sought.until is not None:
         conditions.append(at <= sought.until)
+    place = ENTRIES.c.sequence
     statement = select(*selection()).where(*conditions)
     for sequence, *values in connection.execute(
-        statement.order_by(ENTRIES.c.sequence).limit(limit)
+        statement.order_by(place.desc() if newest else place).limit(limit)
     ):
         yield Noted(sequence, told(entry_of(values)))
 
 
-def _counts(connection: Connection, wanted: Wanted, limit: int) -> Iterator[Noted]:
+def _counts(connection: Connection, wanted: Wanted, limit: int, *, newest: bool) -> Iterator[Noted]:
     sought, minute = wanted.sought, COUNTS.c.minute
     conditions = [*_matching(connection, wanted, COUNTS)]
     if sought.since is not None:
         conditions.append(minute >= minute_of(sought.since))
     if sought.until is not None:
         conditions.append(minute <= minute_of(sought.until))
+    place = COUNTS.c.sequence
     statement = select(COUNTS).where(*conditions)
     for *key, number, sequence in connection.execute(
-        statement.order_by(COUNTS.c.sequence).limit(limit)
+        statement.order_by(place.desc() if newest else place).limit(limit)
     ):
         yield of_count(sequence, Counted(*key), number)
 
@@ -229,11 +244,10 @@ def members(noted: Noted) -> dict[str, object]:
     return found
 
 
-def actor_type(entry: Entry, telling: Telling) -> str | None:
+def actor_type(entry: Entry, state: State) -> str | None:
     """Answer what acted, None where that is not known: a count tells no more than its id."""
     if entry.principal_type is not None or entry.principal is None:
         return entry.principal_type
-    state = telling.state
     if entry.principal in state.service_accounts:
         return "service_account"
     return "user" if entry.principal in state.users else None

@@ -100,6 +100,11 @@ def _bound_to(call: Call) -> bytes:
     return msgspec.json.encode((call.caller.principal, call.path, asked))
 
 
+def page_limit(call: Call) -> int:
+    """Answer how many entries a page has at most; InvalidError `page.invalid`."""
+    return _limit(call.parameter("limit")) or LIMIT_DEFAULT
+
+
 def _limit(text: str | None) -> int | None:
     if text is None:
         return None

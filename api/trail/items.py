@@ -176,12 +176,16 @@ def _document(text: str | None) -> dict[str, Any] | UnsetType:
 
 async def names(call: Call, entries: Iterable[Entry]) -> NameOf:
     """Answer by which name the caller may know each id in these entries, as it is called now."""
+    ids = {id_ for one in entries for id_ in (one.actor_id, one.object_id, one.user_id)}
+    return await names_of(call, ids)
+
+
+async def names_of(call: Call, ids: Iterable[str | None]) -> NameOf:
+    """Answer by which name the caller may know each of these ids, as it is called now."""
     state = call.service.state
     sees = _people_seen(call)
-    ids = {
-        UserId(id_) for one in entries for id_ in (one.actor_id, one.object_id, one.user_id or "")
-    }
-    people = [user for id_ in ids if (user := state.users.get(id_)) is not None and sees(id_)]
+    wanted = {UserId(id_) for id_ in ids if id_ is not None}
+    people = [user for id_ in wanted if (user := state.users.get(id_)) is not None and sees(id_)]
     found = await call.service.people.of_all(people)
     persons = {
         user.id: person.display_name

@@ -49,6 +49,7 @@ GET    self       200 /api/v1/audit/keys
 GET    self       200 /api/v1/audit/proofs/consistency
 GET    self       200 /api/v1/audit/proofs/inclusion
 GET    owner      200 /api/v1/audit/export
+GET    owner      200 /api/v1/audit/journal
 POST   owner      201 /api/v1/audit/sinks
 GET    owner      200 /api/v1/audit/sinks
 DELETE owner      204 /api/v1/audit/sinks/{id}
@@ -131,6 +132,7 @@ GET    access     200 /api/v1/{tenant}/acls/actions
 GET    access     200 /api/v1/{tenant}/acls/permissions
 GET    access     200 /api/v1/{tenant}/acls/templates
 GET    permission 200 /api/v1/{tenant}/audit/export
+GET    permission 200 /api/v1/{tenant}/audit/journal
 GET    permission 200 /api/v1/{tenant}/auditlogs/export
 POST   permission 200 /api/v1/{tenant}/auditlogs/find
 GET    access     200 /api/v1/{tenant}/auditlogs/history/{detail_id} low=403 narrowed=403
