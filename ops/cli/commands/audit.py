@@ -175,9 +175,9 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except BaseException:
+    finally:
+        # Where it is whole it has another name by now.
         unfinished.unlink(missing_ok=True)
-        raise
 
 
 def _copy(answer: HTTPResponse, file: IO[bytes], progress: _Progress) -> None:
