@@ -68,6 +68,8 @@ class Deliveries:
         self._bell = threading.Condition()
         self._stopping = False
         self._threads: dict[SinkId, threading.Thread] = {}
+        # Each sink's by its own thread.
+        self.failures: dict[SinkId, int] = {}
 
     def publish(self, state: State) -> None:
         """Say what there is now; from any thread, and nobody waits for a receiver."""
@@ -119,6 +121,7 @@ class Deliveries:
             self._forget(id_)
 
     def _forget(self, id_: SinkId) -> None:
+        self.failures.pop(id_, None)
         try:
             self._ledgers.forget(id_)
         except SQLAlchemyError:
@@ -172,6 +175,7 @@ class Deliveries:
 
     def _failed(self, sink: Sink, ledger: Ledger, code: str, *, at_once: bool = False) -> bool:
         """Note a failure, the next try, and after many in a row the halt; answers False."""
+        self.failures[sink.id] = self.failures.get(sink.id, 0) + 1
         failures = 1 if ledger.halted is not None else ledger.failures + 1
         halts = at_once or failures >= FAILURES_MAX
         pause = min(PAUSE_FIRST * 2 ** min(failures - 1, 16), PAUSE_MAX)
