@@ -57,7 +57,7 @@ def scrape(http: Served) -> Page:
 def test_the_page_tells_everything_and_lints_clean(http: Served) -> None:
     """Operations 1: every metric of the table, in the text format, by Prometheus's own rules."""
     http.sink()
-    http.get("audit/proofs/inclusion?index=0")
+    http.get(f"audit/proofs/inclusion?index=0&size={http.log.head()}")
     http.post(EVALUATION, QUESTION)
 
     answer = http.get("/metrics")
