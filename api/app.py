@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
-from api import audit_export, documents, health, proofs, sign_in, sinks, system
+from api import audit_export, documents, health, metrics, proofs, sign_in, sinks, system
 from api.access import check_bulk, what_can, who_can
 from api.authentication import authenticate
 from api.call import Call, Gate, position_parameter
@@ -39,7 +39,7 @@ from api.request_errors import (
 )
 from api.trail import events, journal, tail
 from domain import access, commands
-from domain.ids import CommandId
+from domain.ids import CommandId, TenantId
 from domain.permissions import Permission
 from domain.sealed import Secret, decode_secret
 
@@ -75,6 +75,7 @@ def create_app(
             *health.routes(service),
             *documents.routes(service),
             *sign_in.root_routes(service),
+            metrics.scrape,
             Router(
                 BASE,
                 route_handlers=[
@@ -101,10 +102,11 @@ def create_app(
 
 
 def _noting(service: Service) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
-    """Answer the handler of every error, which passes refusals to the journal."""
+    """Answer the handler of every error, which passes refusals to the journal and counts them."""
 
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         refused(service, request.scope, error)
+        service.measures.refused(error, request.scope["state"].get("call"))
         return answer_error(request, error)
 
     return handle
@@ -241,22 +243,24 @@ async def _judge(call: Call, gate: Gate) -> None:
         access.require_tenant(state, context, call.tenant)
     if gate.exception is not None and gate.exception(call):
         return
-    if gate.needs is not None and not _holds(call, gate.needs, context.at):
-        commands.require_permission(state, context, call.tenant, gate.needs, gate.or_needs)
+    if gate.needs is not None:
+        tenant = call.tenant if gate.tenant is UNSET else gate.tenant
+        if not _holds(call, tenant, gate.needs, context.at):
+            commands.require_permission(state, context, tenant, gate.needs, gate.or_needs)
     if gate.owner:
         commands.require_owner(state, context)
     if gate.refuse is not None:
         gate.refuse(call)
 
 
-def _holds(call: Call, needed: Permission, at: datetime) -> bool:
-    """Tell whether the caller surely holds a permission in the path's tenant, by what is compiled.
+def _holds(call: Call, tenant: TenantId, needed: Permission, at: datetime) -> bool:
+    """Tell whether the caller surely holds a permission in the tenant, by what is compiled.
 
     No is only "not surely": a token may be narrowed, and an instance owner holds more.
     """
     token = call.caller.token
     return (token is None or token.narrowing is UNSET) and call.service.graph.check(
-        call.tenant, call.caller.principal, needed.type, needed.action, None, None, at.timestamp()
+        tenant, call.caller.principal, needed.type, needed.action, None, None, at.timestamp()
     )
 
 

@@ -85,12 +85,14 @@ class Gate(Struct, frozen=True):
     """Who may use a route, judged before the body is read; every route declares one.
 
     Exactly one of: a permission in the path's tenant (`or_needs` does as well), the instance
-    owner, access to the path's tenant, or any authenticated principal. `exception` is the named
-    exception of a noun, such as a group's owners; `refuse` raises where this caller may not.
+    owner, access to the path's tenant, or any authenticated principal. `tenant` is where the
+    permission is needed by a route whose path names none. `exception` is the named exception of
+    a noun, such as a group's owners; `refuse` raises where this caller may not.
     """
 
     needs: Permission | None = None
     or_needs: Permission | None = None
+    tenant: TenantId | UnsetType = UNSET
     owner: bool = False
     access: bool = False
     own: bool = False
@@ -108,10 +110,15 @@ def needs(
     return {"gate": Gate(needs=permission, or_needs=or_needs, exception=exception)}
 
 
+def needs_in(tenant: TenantId, permission: Permission) -> dict[str, Gate]:
+    """Declare a route without a tenant in its path that needs a permission in this one."""
+    return {"gate": Gate(needs=permission, tenant=tenant)}
+
+
 def gives(command: type, exception: Callable[[Call], bool] | None = None) -> dict[str, Gate]:
     """Declare a route that needs what the command needs that it gives."""
     members = command.__dict__
-    return {"gate": Gate(members["needs"], members.get("or_needs"), exception=exception)}
+    return needs(members["needs"], members.get("or_needs"), exception)
 
 
 OWNER: Final = {"gate": Gate(owner=True)}

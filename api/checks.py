@@ -15,7 +15,7 @@ from litestar.enums import ScopeType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api import searches
+from api import measures, searches
 from api.authentication import bearer, client_address, credential
 from api.decoding import CHECKS, BodyError, read_body
 from api.explanations import explain
@@ -55,7 +55,13 @@ EVALUATIONS: Final = "/access/v1/evaluations"
 ITEMS_MAX: Final = 1_000
 # Working out why takes a thousand times as long as a check, and anyone may ask it of oneself.
 EXPLAINED_MAX: Final = 100
-PATHS: Final = frozenset({EVALUATION, EVALUATIONS}) | searches.PATHS
+# Under which name each path is measured.
+_ENDPOINTS: Final[dict[str, str]] = {
+    EVALUATION: measures.EVALUATION,
+    EVALUATIONS: measures.EVALUATIONS,
+    **dict.fromkeys(searches.PATHS, measures.SEARCH),
+}
+PATHS: Final = frozenset(_ENDPOINTS)
 
 _ALLOWED: Final = b'{"decision":true}'
 _DENIED: Final = b'{"decision":false}'
@@ -105,7 +111,11 @@ class Checks:
             if http["method"] != "POST":
                 status, headers, body = _not_allowed(http)
             else:
+                service = self._service
+                clock = service.inputs.monotonic
+                began_seconds = clock()
                 body, position = await self._answer(http, receive, path)
+                service.measures.checks[_ENDPOINTS[path]].add(clock() - began_seconds)
                 status = 200
                 headers = [
                     (b"content-type", b"application/json"),
@@ -114,6 +124,7 @@ class Checks:
                 ]
         except _REFUSED as error:
             refused(self._service, http, error)
+            self._service.measures.refused(error, None)
             status, headers, body = _refusal(error, http)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -171,7 +182,9 @@ class Checks:
         asked = judge.read(asker, evaluation, moment)
         allowed = judge.decide(asked, moment)
         decided = (Decided(asked, *typed_subject(evaluation), allowed),)
-        self._service.journal.decided(Decisions(asker, moment, decided))
+        service = self._service
+        service.journal.decided(Decisions(asker, moment, decided))
+        service.measures.decisions[allowed] += 1
         if asked.explains:
             (explained,) = await self._explain(asker, [(asked, evaluation)], moment)
             return explained
@@ -204,6 +217,7 @@ class Checks:
             if allowed is stop:
                 break
         self._service.journal.decided(Decisions(asker, moment, decided))
+        self._service.measures.decided(decided)
         if explained:
             reasons = await self._explain(asker, [*explained.values()], moment)
             for index, reason in zip(explained, reasons, strict=True):

@@ -92,7 +92,7 @@ class Lasting:
 
         What the live graph keeps answers as long as it is of these very facts.
         """
-        graph, asked = self._service.graph, self._service.inputs.now().timestamp()
+        graph, asked = self._service.graph, self._service.inputs.timestamp()
         if graph.state is self._state:
             return Moment(self._state, self._now, asked, graph.resolve, graph.check)
         return Moment(self._state, self._now, asked, self._resolve, self._check)
@@ -156,7 +156,7 @@ class Judge:
             await service.reach(context.at_least)
         as_of = None if context is UNSET else given(context.as_of)
         if as_of is None:
-            graph, asked = service.graph, service.inputs.now().timestamp()
+            graph, asked = service.graph, service.inputs.timestamp()
             return Moment(graph.state, asked, asked, graph.resolve, graph.check)
         return await self._past(as_of)
 

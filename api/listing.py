@@ -95,8 +95,12 @@ async def ask(
 
 def answer(call: Call, page: Page, rows: Sequence[R], total: int) -> Response[Results[R]]:
     """Answer one page in the contract's envelope, with the way to the others."""
-    link = link_header(call.service.settings.public_url, call.path, call.query, page, total)
-    return call.answer(Results(results=tuple(rows), total=total), link=link)
+    return call.answer(Results(results=tuple(rows), total=total), link=link(call, page, total))
+
+
+def link(call: Call, page: Page, total: int) -> str:
+    """Answer the way from a page to the others."""
+    return link_header(call.service.settings.public_url, call.path, call.query, page, total)
 
 
 def moment(call: Call, state: State | None = None) -> datetime:

@@ -16,7 +16,7 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 from litestar.routes import HTTPRoute
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from api import openapi_access, openapi_audit, openapi_checks, openapi_trail, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
@@ -257,7 +257,9 @@ def _who(gate: Gate) -> str:
     either = " or ".join(
         f"{one.type}:{one.action}" for one in (gate.needs, gate.or_needs) if one is not None
     )
-    return f"Needs {either} in the tenant{', or a right of its own' if gate.exception else ''}."
+    where = "" if gate.tenant is UNSET else f" {gate.tenant}"
+    own = ", or a right of its own" if gate.exception else ""
+    return f"Needs {either} in the tenant{where}{own}."
 
 
 def _parameters(operation: Operation) -> Iterator[Schema]:
@@ -296,7 +298,7 @@ _PATH_WORDS: Final = {
 
 def _query(operation: Operation) -> tuple[str, ...]:
     own = QUERY.get(operation.id, ())
-    if operation.gate.open:
+    if operation.gate.open or operation.handler.opt.get("bare"):
         return own
     moment = ("at_least", "position", "at") if operation.reads else ("at_least",)
     pages = _PAGED if _is_paged(operation) else ()
@@ -315,7 +317,9 @@ def _headers_read(operation: Operation) -> tuple[str, ...]:
 
 
 def _is_paged(operation: Operation) -> bool:
-    return get_origin(operation.answers) is Results and not operation.handler.opt.get("whole")
+    kind = get_origin(operation.answers) or operation.answers
+    is_page = isinstance(kind, type) and issubclass(kind, Results)
+    return is_page and not operation.handler.opt.get("whole")
 
 
 def _is_walked(operation: Operation) -> bool:

@@ -337,7 +337,7 @@ def _page(service: Service, request: AnyRequest) -> tuple[int, int | None]:
 def _cursor(service: Service, request: AnyRequest, number: int, limit: int) -> str:
     cursor = cursors.Cursor(
         position=service.state.position,
-        now=service.inputs.now().timestamp(),
+        now=service.inputs.timestamp(),
         last=str(number),
         limit=limit,
     )

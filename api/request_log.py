@@ -8,13 +8,15 @@ not logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from api.call import POSITION_HEADER, Call
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+    from api.service import Service
 
 _POSITION: Final = POSITION_HEADER.lower().encode()
 _MILLISECONDS: Final = 1_000
@@ -23,22 +25,20 @@ _log = logging.getLogger("muniment.requests")
 
 
 class RequestLog:
-    """An ASGI application that passes every request on and writes a record when it is answered.
+    """An ASGI application that passes every request on; it counts and records what is answered."""
 
-    `clock` answers seconds from any fixed moment.
-    """
-
-    def __init__(self, app: ASGIApp, clock: Callable[[], float]) -> None:
+    def __init__(self, service: Service, app: ASGIApp) -> None:
+        self._service = service
         self._app = app
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         kind: str = scope["type"]
-        if kind != "http" or not _log.isEnabledFor(logging.INFO):
+        if kind != "http":
             await self._app(scope, receive, send)
             return
-        began_seconds = self._clock()
+        clock = self._service.inputs.monotonic
+        began_seconds = clock()
         answered: dict[str, int] = {}
 
         async def noting(message: Message) -> None:
@@ -49,9 +49,21 @@ class RequestLog:
         try:
             await self._app(scope, receive, noting)
         finally:
-            took = round((self._clock() - began_seconds) * _MILLISECONDS, 1)
-            said = _said(cast("HTTPScope", scope))
-            _log.info("request", extra={**said, **answered, "duration_ms": took})
+            self._tell(cast("HTTPScope", scope), answered, clock() - began_seconds)
+
+    def _tell(self, scope: HTTPScope, answered: dict[str, int], seconds: float) -> None:
+        route = _route(scope)
+        # Where there is no route, its path is anybody's invention; where no answer, no status.
+        if route and "status" in answered:
+            self._service.measures.requested(scope["method"], route, answered["status"], seconds)
+        if _log.isEnabledFor(logging.INFO):
+            took = round(seconds * _MILLISECONDS, 1)
+            _log.info("request", extra={**_said(scope), **answered, "duration_ms": took})
+
+
+def _route(scope: HTTPScope) -> str:
+    route: str = cast("dict[str, Any]", scope).get("path_template", "")
+    return route
 
 
 def _answered(status: int, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
@@ -67,7 +79,7 @@ def _said(scope: HTTPScope) -> dict[str, Any]:
     said = {
         "request_id": state.get("request_id", ""),
         "method": scope["method"],
-        "route": cast("dict[str, Any]", scope).get("path_template", ""),
+        "route": _route(scope),
     }
     call: Call | None = state.get("call")
     if call is not None:

@@ -135,7 +135,7 @@ class Searches:
             return await self._judge.moment(walk.search.context)
         # The page before may have come from a process that was ahead of this one.
         await self._service.reach(before.position)
-        asked = self._service.inputs.now().timestamp()
+        asked = self._service.inputs.timestamp()
         return await self._judge.at(before.position, datetime.fromtimestamp(before.now, UTC), asked)
 
     async def answer(self, walk: Walk, asker: Asker, moment: Moment) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from msgspec import Struct
 
 from api import credentials
+from api.measures import Measures
 from api.request_errors import MalformedError, UnavailableError
 from api.trail.tails import Tails
 from api.turnstile import Turnstile
@@ -42,6 +43,7 @@ class Inputs(Protocol):
     """The clock and the randomness of the process."""
 
     def now(self) -> datetime: ...
+    def timestamp(self) -> float: ...
     def monotonic(self) -> float: ...
     def id(self) -> str: ...
     def token(self, kind: TokenKind) -> Secret: ...
@@ -205,6 +207,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     ledgers: Ledgers
     health: Callable[[], Health]
     evidence: Evidence
+    metrics: Callable[[], bytes]
     settings: Settings
 
 
@@ -224,6 +227,8 @@ class Service:
         self.records = parts.records
         self.views = parts.views
         self.exports = Turnstile()
+        self.measures = Measures()
+        self.metrics = parts.metrics
         self.ledgers = parts.ledgers
         self.health = parts.health
         self.evidence = parts.evidence

@@ -89,6 +89,7 @@ def _login(service: Service, path: str, operation_id: str) -> HTTPRouteHandler:
         if old:
             await service.sessions.end(Secret(old))
         cookie, session = await service.sessions.begin(user.id, position)
+        service.measures.sign_ins["success"] += 1
         return _answer(cookie.reveal(), session.csrf_token)
 
     return login

@@ -86,12 +86,13 @@ def _form(sink: Sink, head: int, ledger: Ledger | None, secret: str | UnsetType)
         after=sink.after,
         paused=sink.paused,
         created=sink.created,
-        delivery=_delivery(sink, head, ledger),
+        delivery=delivery(sink, head, ledger),
         secret=secret,
     )
 
 
-def _delivery(sink: Sink, head: int, ledger: Ledger | None) -> Delivery:
+def delivery(sink: Sink, head: int, ledger: Ledger | None) -> Delivery:
+    """Answer how far a sink has come towards the head of the log."""
     if ledger is None or ledger.begun != sink.begun:
         # Nobody has begun yet with what was asked for last.
         return Delivery(position=sink.after, lag=head - sink.after, failures=0, halted=False)

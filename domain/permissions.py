@@ -76,7 +76,8 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # The types that guard Muniment's own routes: an instance owner passes these gates in every
-# tenant, and no others (kestra-iam 5.5). ACCESS are questions about others (authzen 3).
+# tenant, and no others (kestra-iam 5.5). ACCESS are questions about others (authzen 3), METRICS
+# how a process fares (operations 1); that is asked of no tenant but `main`.
 ADMINISTRATION: Final = frozenset(
     {
         "USER",
@@ -88,6 +89,7 @@ ADMINISTRATION: Final = frozenset(
         "TENANT_ACCESS",
         "AUDITLOG",
         "ACCESS",
+        "METRICS",
     }
 )
 

@@ -79,6 +79,7 @@ class Deliveries:
         self._threads: dict[SinkId, threading.Thread] = {}
         # Each entry is its sink's thread's.
         self._rests: dict[SinkId, _Rest] = {}
+        self.failures: dict[SinkId, int] = {}
 
     def publish(self, state: State) -> None:
         """Say what there is now; from any thread, and nobody waits for a receiver."""
@@ -131,6 +132,7 @@ class Deliveries:
             self._forget(id_)
 
     def _forget(self, id_: SinkId) -> None:
+        self.failures.pop(id_, None)
         try:
             self._ledgers.forget(id_)
         except SQLAlchemyError:
@@ -203,6 +205,7 @@ class Deliveries:
 
     def _failed(self, sink: Sink, ledger: Ledger, code: str, *, at_once: bool = False) -> bool:
         """Note a failure, the next try, and after many in a row the halt; answers False."""
+        self.failures[sink.id] = self.failures.get(sink.id, 0) + 1
         failures = 1 if ledger.halted is not None else ledger.failures + 1
         halts = at_once or failures >= FAILURES_MAX
         pause = min(PAUSE_FIRST * 2 ** min(failures - 1, 16), PAUSE_MAX)

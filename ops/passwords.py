@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import argon2
 from msgspec import json
@@ -135,6 +135,7 @@ class PasswordHasher:
             THREADS, thread_name_prefix="passwords", initializer=_let_others_go_first
         )
         self._places = BoundedSemaphore(THREADS + WAITING_MAX)
+        self._hashes: set[Future[Any]] = set()
         self._memory_key = inputs.random_bytes(32)
         self._memory: OrderedDict[UserId, tuple[bytes, float]] = OrderedDict()
 
@@ -183,6 +184,11 @@ class PasswordHasher:
         """Whether the hash was made with other parameters than today's."""
         return self._argon2.check_needs_rehash(stored)
 
+    @property
+    def waiting(self) -> int:
+        """How many hashes wait for a thread; from any thread."""
+        return max(0, len(self._hashes) - THREADS)
+
     def forget(self, user: UserId) -> None:
         """Drop a remembered success: the user, the password or a privilege changed."""
         self._memory.pop(user, None)
@@ -195,12 +201,14 @@ class PasswordHasher:
         if not self._places.acquire(blocking=False):
             raise SignInBusyError
         future = self._pool.submit(work)
+        self._hashes.add(future)
         # The place is given back when the work ends, not when the caller stops waiting: a client
         # that hangs up must not make room for another hash beside its own.
         future.add_done_callback(self._give_back)
         return await asyncio.wrap_future(future)
 
-    def _give_back(self, _future: Future[T]) -> None:
+    def _give_back(self, future: Future[T]) -> None:
+        self._hashes.discard(future)
         self._places.release()
 
     def _fits(self, stored: str, password: bytes) -> bool:

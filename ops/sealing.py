@@ -23,6 +23,8 @@ from projections import transparency
 from projections.transparency import BehindError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection, Engine
 
     from api.evidence import Signed
@@ -94,6 +96,7 @@ class Sealer:
         self._waiters: dict[asyncio.Future[bool], int] = {}
         self._thread = threading.Thread(target=self._run, name="sealing", daemon=True)
         self.sealed_through = 0
+        self.sealed_at: datetime | None = None
         self.conflict: str | None = None
 
     def start(self) -> None:
@@ -183,7 +186,7 @@ class Sealer:
         """Take note of what others signed; sign where it is time; hand the notes on."""
         try:
             last = self.checkpoints.last()
-            self._tell(0 if last is None else last.size)
+            self._tell(last)
         except _AGAIN_AFTER as fault:
             _log.warning("not signed", extra={"reason": type(fault).__name__})
             return
@@ -198,7 +201,7 @@ class Sealer:
             signed = self.seal()
             self.conflict = None
             if signed is not None:
-                self._tell(signed.size)
+                self._tell(signed)
         except CheckpointConflictError as conflict:
             if self.conflict is None:
                 _log.critical(CONFLICT, extra={"reason": str(conflict)})
@@ -223,11 +226,13 @@ class Sealer:
         since = self._inputs.monotonic() - self._tried_at
         return min(POLL_SECONDS, max(0.0, self._rhythm.pause_seconds - since))
 
-    def _tell(self, size: int) -> None:
+    def _tell(self, signed: Signed | None) -> None:
+        size = 0 if signed is None else signed.size
         with self._bell:
             if 0 < self.sealed_through < size:
                 self._tried_at = self._inputs.monotonic()
             self.sealed_through = size
+            self.sealed_at = None if signed is None else signed.at
             ready = [waiting for waiting, wanted in self._waiters.items() if wanted <= size]
             for waiting in ready:
                 del self._waiters[waiting]

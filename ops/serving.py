@@ -58,7 +58,8 @@ class Server(uvicorn.Server):
     `on_listening(url)` when connections are accepted, `on_draining()` when the process
     was told to stop and still accepts them: readiness has to say no from then on, so that a
     balancer looks away before the socket closes. `new_id` makes the request ids of what is
-    refused before there is a request.
+    refused before there is a request, and `on_crowded()` is called for each connection that is
+    one too many.
     """
 
     def __init__(
@@ -70,12 +71,16 @@ class Server(uvicorn.Server):
         on_listening: Callable[[str], None],
         on_draining: Callable[[], None],
         new_id: Callable[[], str],
+        on_crowded: Callable[[], None] | None = None,
         on_bound: Callable[[str], None] | None = None,
         proxies: Proxies | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        super().__init__(_Config(app, self.limits, proxies or Proxies(), new_id))
+        config = _Config(app, self.limits, proxies or Proxies(), new_id)
+        if on_crowded is not None:
+            config.on_crowded = on_crowded
+        super().__init__(config)
         self._host = host
         self._port = port
         self._url = ""
@@ -125,6 +130,7 @@ def serve(
     port: int,
     on_draining: Callable[[], None],
     new_id: Callable[[], str],
+    on_crowded: Callable[[], None] | None = None,
     on_bound: Callable[[str], None] | None = None,
     on_listening: Callable[[str], None] | None = None,
     proxies: Proxies | None = None,
@@ -145,6 +151,7 @@ def serve(
         on_listening=on_listening or announce,
         on_draining=on_draining,
         new_id=new_id,
+        on_crowded=on_crowded,
         proxies=proxies,
         limits=limits,
     ).run()
@@ -179,6 +186,7 @@ class _Config(uvicorn.Config):
         self.proxies = proxies
         self.new_id = new_id
         self.connections_by_peer: Counter[str] = Counter()
+        self.on_crowded: Callable[[], None] = lambda: None
 
 
 class _RefusedError(Exception):
@@ -328,6 +336,7 @@ class Protocol(HttpToolsProtocol):
     def _turn_away(self, status: int) -> None:
         # It takes no place from now on, or the requests of the others would be over the limit.
         self.connections.discard(self)
+        self._guard.on_crowded()
         self._refuse(
             Refusal(
                 status=status,

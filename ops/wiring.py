@@ -23,6 +23,7 @@ from api.app import create_app
 from api.checks import Checks
 from api.front import Front, Proxies
 from api.journal import leaked
+from api.measures import CONNECTION
 from api.people import People
 from api.request_log import RequestLog
 from api.service import DRAINING, Health, Parts, Service
@@ -31,12 +32,13 @@ from domain import names
 from domain.events import decode
 from domain.ids import ServiceAccountId, TokenId, UserId
 from domain.state import Draft, State, apply
-from ops import serving, snapshots
+from ops import metrics, serving, snapshots
 from ops.collection import Freezer, collection_off
 from ops.deliveries import Deliveries
 from ops.event_log import PostgresLog
 from ops.evidence import StoredEvidence
 from ops.journal import StoredJournal
+from ops.lags import Lags
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sealing import Sealer
@@ -113,6 +115,7 @@ class Installation:
             graph = AccessGraph(state, self._email_index, vault.alias_index)
         self._history = History(stores.log.reader())
         self._history.keep(state)
+        self._lags = Lags(state.position, inputs.monotonic())
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
         if isinstance(stores.log, PostgresLog):
             stores.log.on_doubt = self._writer.turn_away
@@ -168,6 +171,7 @@ class Installation:
             views_reached=self._runner.wait_for,
             health=self._health,
             evidence=StoredEvidence(stores.checkpoints, self._sealer),
+            metrics=self._metrics,
             settings=PublicSettings(
                 public_url=settings.public_url,
                 version=VERSION,
@@ -192,6 +196,20 @@ class Installation:
             inputs=self._inputs,
         )
 
+    def _metrics(self) -> bytes:
+        return metrics.page(
+            metrics.Watched(
+                service=self.service,
+                writer=self._writer,
+                runner=self._runner,
+                sealer=self._sealer,
+                passwords=self._passwords,
+                lags=self._lags,
+                inputs=self._inputs,
+                sink_failures=lambda: self._deliveries.failures,
+            )
+        )
+
     def _target(self, sink: Sink) -> Target:
         """Answer the receiver of a sink."""
         settings = self._settings
@@ -210,7 +228,7 @@ class Installation:
         settings = self._settings
         routes = create_app(self.service, on_startup=self._start, on_shutdown=self._stop)
         return Front(
-            Checks(self.service, RequestLog(routes, self._inputs.monotonic)),
+            Checks(self.service, RequestLog(self.service, routes)),
             hosts=settings.served_hosts,
             public_https=settings.public_url.startswith("https://"),
             new_id=self.new_request_id,
@@ -236,6 +254,10 @@ class Installation:
         """
         if not self.service.settings.public_url:
             self.service.settings = structs.replace(self.service.settings, public_url=url)
+
+    def note_crowd(self) -> None:
+        """Count a connection that was one too many."""
+        self.service.measures.throttled[CONNECTION] += 1
 
     def drain(self) -> None:
         """Say that the process is not ready any more, while it still answers."""
@@ -295,6 +317,8 @@ class Installation:
     def _publish(self, publication: Publication) -> None:
         """Hand a new head to the event loop: one call for a whole batch of answers."""
         self._history.keep(publication.state)
+        position, now = publication.state.position, self._inputs.monotonic()
+        self._lags.published(position, min(position, self._runner.position), now)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, publication)
 
@@ -366,6 +390,7 @@ def serve(
             port=settings.port,
             on_draining=installation.drain,
             new_id=installation.new_request_id,
+            on_crowded=installation.note_crowd,
             on_bound=installation.take_address,
             on_listening=on_listening,
             proxies=installation.proxies(),

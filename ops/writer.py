@@ -41,6 +41,7 @@ from domain.events import (
 )
 from domain.limits import EVENT_BYTES_MAX
 from domain.state import Draft, Recorded, State, apply
+from ops.appends import Appends
 from ops.store_errors import (
     AppendRefusedError,
     LogRegressedError,
@@ -199,6 +200,7 @@ class Writer:
         self._in_doubt = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.halted: str | None = None
+        self.appends = Appends()
 
     def start(self) -> None:
         """Begin to follow the log and to take commands."""
@@ -323,14 +325,18 @@ class Writer:
 
     def _append(self, batch: _Batch) -> bool:
         """Store the batch; False where someone else was first, whose events are then applied."""
+        began = self._inputs.monotonic()
         try:
             self._log.append(batch.records[0].position, batch.records)
         except PositionTakenError:
+            self.appends.conflicts += 1
             if not self._follow():
                 raise AppendRefusedError("a position is taken and not to be read") from None
             return False
         finally:
             self._in_doubt = False
+        took = self._inputs.monotonic() - began
+        self.appends.done(batch.records, len(batch.settled), took)
         return True
 
     def _decide(self, batch: _Batch, pending: Pending) -> Outcome | BaseException:

@@ -31,6 +31,9 @@ class FixedInputs:
     def now(self) -> datetime:
         return self._at
 
+    def timestamp(self) -> float:
+        return self._at.timestamp()
+
     def monotonic(self) -> float:
         return self._elapsed_seconds
 

@@ -25,6 +25,7 @@ from api.app import create_app
 from api.checks import Checks
 from api.front import Front
 from api.people import People
+from api.request_log import RequestLog
 from api.service import Health, Parts, Service, Settings
 from domain import commands, names
 from domain.access import Narrowing
@@ -54,9 +55,10 @@ from domain.state import State
 from domain.tenants import CreateTenant, OpenLog
 from domain.token_text import TokenKind, digest
 from domain.tokens import IssueToken
-from ops import sessions, sink_ledger
+from ops import metrics, sessions, sink_ledger
 from ops.evidence import StoredEvidence
 from ops.journal import StoredJournal
+from ops.lags import Lags
 from ops.passwords import Argon2Profile, PasswordHasher
 from ops.sessions import StoredFailures, StoredSessions
 from ops.settings import JournalMode
@@ -125,7 +127,7 @@ def front() -> Front:
     """Answer the whole application, over whichever service is present."""
     service = cast("Service", PRESENT)
     return Front(
-        Checks(service, create_app(service)),
+        Checks(service, RequestLog(service, create_app(service))),
         hosts=("iam.example",),
         public_https=True,
         new_id=_new_id,
@@ -174,6 +176,7 @@ class Served:
         self.journal = StoredJournal(
             self.journal_engine, self.inputs, self._email_index, mode=journal_mode
         )
+        self._lags = Lags(0, 0.0)
         self.writer = Writer(self.log, self.inputs, self._publish)
         self._runner = ViewRunner(self.log, self._engines[2])
         self._history = History(self.log)
@@ -207,7 +210,21 @@ class Served:
             ledgers=SinkLedgers(self.sign_ins, self.inputs),
             health=lambda: self.health,
             evidence=StoredEvidence(self.sealer.checkpoints, self.sealer),
+            metrics=lambda: metrics.page(self.watched()),
             settings=Settings(public_url=PUBLIC_URL, version="0", at_least_bound_seconds=0.05),
+        )
+
+    def watched(self) -> metrics.Watched:
+        """Answer the parts whose metrics are shown."""
+        return metrics.Watched(
+            service=self.service,
+            writer=self.writer,
+            runner=self._runner,
+            sealer=self.sealer,
+            passwords=self.passwords,
+            lags=self._lags,
+            inputs=self.inputs,
+            sink_failures=dict,
         )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,6 +240,8 @@ class Served:
 
     def _publish(self, publication: Publication) -> None:
         self._history.keep(publication.state)
+        position, now = publication.state.position, self.inputs.monotonic()
+        self._lags.published(position, min(position, self._runner.position), now)
         self._loop.call_soon_threadsafe(self._deliver, publication)
 
     def _deliver(self, publication: Publication) -> None:

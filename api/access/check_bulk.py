@@ -230,6 +230,7 @@ class _Desk:
         decided: list[Decided] = []
         answers = [self._answer(item, asker, moment, decided) for item in items]
         self._call.service.journal.decided(Decisions(asker, moment, decided))
+        self._call.service.measures.decided(decided)
         return answers
 
     async def kept(self) -> None:

@@ -123,7 +123,7 @@ async def me(tenant: FromPath[str], call: NamedDependency[Call]) -> Response[Hol
 async def _answer(
     call: Call, at: Walk, tenant: TenantId, subject: SubjectId, narrowing: Narrowing | UnsetType
 ) -> Response[HoldingsForm]:
-    asked = call.service.inputs.now().timestamp()
+    asked = call.service.inputs.timestamp()
     sight = Judge(call.service).sight(call.asker, tenant, subject, asked)
     told = Told(at.state, sight)
     sees_pairs = sight.own or sight.roles

@@ -76,7 +76,7 @@ async def who_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respons
     question = _question(call, TenantId(tenant))
     wanted = _wanted(call.parameter("subjectType"))
     at = await walk(call)
-    judge, asked = Judge(call.service), call.service.inputs.now().timestamp()
+    judge, asked = Judge(call.service), call.service.inputs.timestamp()
     namespace = next(iter(question.namespaces), None)
     judge.require_may_ask(
         call.asker, "SEARCH", question.tenant, namespace, question.resource, asked

@@ -77,6 +77,12 @@ class FindRequest(Struct, frozen=True, kw_only=True):
     detail: dict[str, str | None] | UnsetType | None = UNSET
 
 
+class TrailResults(Results[Item], frozen=True, kw_only=True, rename="camel"):
+    """A page of the trail, and the last position that a signed checkpoint covers by now."""
+
+    sealed_through: int
+
+
 class Finding(Struct, frozen=True, kw_only=True, rename="camel"):
     """The newest match by itself, as some clients want it, and the ten newest in a list."""
 
@@ -120,7 +126,7 @@ def _details(text: str) -> list[tuple[str, str]]:
     operation_id="searchAuditLogs",
     summary="List the events of a tenant, newest first",
 )
-async def search(tenant: FromPath[str], call: NamedDependency[Call]) -> Response[Results[Item]]:
+async def search(tenant: FromPath[str], call: NamedDependency[Call]) -> Response[TrailResults]:
     return await _search(call, TenantId(tenant))
 
 
@@ -130,11 +136,11 @@ async def search(tenant: FromPath[str], call: NamedDependency[Call]) -> Response
     operation_id="searchAllAuditLogs",
     summary="List all events, newest first",
 )
-async def search_everywhere(call: NamedDependency[Call]) -> Response[Results[Item]]:
+async def search_everywhere(call: NamedDependency[Call]) -> Response[TrailResults]:
     return await _search(call, EVERYWHERE)
 
 
-async def _search(call: Call, scope: Scope) -> Response[Results[Item]]:
+async def _search(call: Call, scope: Scope) -> Response[TrailResults]:
     asked = listing.asked(call, EVENTS, audit.SORTABLE)
     page, trail, position = asked.page, call.service.journal, call.state.position
     what = (scope, asked.where, page.sort, page.skipped + page.size)
@@ -143,10 +149,12 @@ async def _search(call: Call, scope: Scope) -> Response[Results[Item]]:
     ranked, events = await listing.ask(call, audit.ranks, position, *what)
     noted, others = await trail.ask(journal_trail.ranks, _until(call, asked), *what)
     both = [*(Rank(row[1:], row[0], 0) for row in ranked), *noted]
-    shown = journal_trail.page(both, page.sort, page.skipped, page.size)
-    items = await _both(call, shown)
+    ranks = journal_trail.page(both, page.sort, page.skipped, page.size)
+    items = await _both(call, ranks)
     await read_trail(call, "audit_read", results=len(items))
-    return listing.answer(call, page, items, events + others)
+    total, sealed = events + others, call.service.evidence.sealed_through
+    shown = TrailResults(results=items, total=total, sealed_through=sealed)
+    return call.answer(shown, link=listing.link(call, page, total))
 
 
 def _until(call: Call, asked: listing.Asked) -> Until:

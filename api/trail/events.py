@@ -44,12 +44,14 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}\Z")
 class EventPage(Struct, frozen=True, kw_only=True, rename="camel"):
     """Entries, and the position up to which, or going backwards down to which, it was looked.
 
-    A feed has `nextAfter`, from which to ask on, at once or later; a walk has `nextCursor` until
-    its last page.
+    `sealedThrough` is the last position that a signed checkpoint covers by now. A feed has
+    `nextAfter`, from which to ask on, at once or later; a walk has `nextCursor` until its last
+    page.
     """
 
     items: list[TrailEntry]
     through: int
+    sealed_through: int
     next_cursor: str | UnsetType = UNSET
     next_after: int | UnsetType = UNSET
 
@@ -108,7 +110,8 @@ async def _list(call: Call) -> Response[EventPage]:
     part = await _part(call, sought, at, (after or 0, until), backwards=order == "desc")
     found = await items.items(call, part.entries)
     await read_trail(call, "audit_read", results=len(found))
-    page = EventPage(items=found, through=part.through)
+    sealed = call.service.evidence.sealed_through
+    page = EventPage(items=found, through=part.through, sealed_through=sealed)
     if after is not None and order == "asc":
         return call.answer(structs.replace(page, next_after=part.through), position=at.position)
     if part.is_last:

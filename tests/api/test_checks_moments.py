@@ -306,7 +306,7 @@ def fail(*_: object, **__: object) -> Any:  # noqa: ANN401 - it answers nothing
     raise PartError
 
 
-ALWAYS_ASKED = ("inputs.now", "health", "state_at", "position_of")
+ALWAYS_ASKED = ("inputs.timestamp", "health", "state_at", "position_of")
 
 
 @pytest.mark.parametrize("part", ["graph.check", "graph.resolve", *ALWAYS_ASKED])

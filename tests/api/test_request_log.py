@@ -32,7 +32,7 @@ class Logged:
     def __init__(self, http: Served, caplog: pytest.LogCaptureFixture) -> None:
         self.http = http
         self._caplog = caplog
-        routes = RequestLog(create_app(http.service), http.inputs.monotonic)
+        routes = RequestLog(http.service, create_app(http.service))
         self._front = Front(
             Checks(http.service, routes),
             hosts=("iam.example",),

@@ -193,6 +193,7 @@ GET    permission 200 /api/v1/{tenant}/tenant-access/{user_id}
 PUT    permission 204 /api/v1/{tenant}/users/{id}/groups
 GET    open       200 /livez
 POST   open       200 /login
+GET    permission 200 /metrics foreign=403
 GET    open       200 /openapi.json
 GET    open       200 /problems/{code}
 GET    open       200 /readyz

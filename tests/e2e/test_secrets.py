@@ -231,22 +231,26 @@ def test_no_error_tells_what_the_server_is_made_of(planted: Planted) -> None:
     assert made_of == []
 
 
-def test_neither_the_document_nor_the_process_shows_a_secret(
+def test_neither_document_nor_metrics_nor_the_process_shows_a_secret(
     served: Node, planted: Planted
 ) -> None:
-    """Security 4.5: the OpenAPI document, process arguments and environment hold none."""
+    """Security 4.5: OpenAPI document, metrics, process arguments and environment hold none."""
     with Client(served.url) as anyone:
         document = anyone.ask("GET", "/openapi.json").text
+    with served.owner() as owner:
+        metrics = owner.get("/metrics").content
     process = Path("/proc") / str(served.pid)
     if not process.exists():
         pytest.skip("there is no /proc")
     places = [
         ("document", document),
+        ("metrics", metrics),
         ("arguments", (process / "cmdline").read_bytes()),
         ("environment", (process / "environ").read_bytes()),
     ]
 
     assert len(document) > 10_000
+    assert b"muniment_requests_total{" in metrics
     assert canaries.hits({**planted.secrets, **planted.people}, places) == []
 
 

@@ -215,7 +215,7 @@ def test_what_is_refused_is_tried_again_after_growing_pauses(world: World) -> No
     receiver = world.receivers[SIEM]
     receiver.fault = SinkError("sink.refused")
     world.give(create())
-    world.start()
+    started = world.start()
     pauses: list[float] = []
     for failures in range(1, 13):
         until(lambda failures=failures: world.ledger.failures == failures)
@@ -230,6 +230,10 @@ def test_what_is_refused_is_tried_again_after_growing_pauses(world: World) -> No
     until(lambda: receiver.positions == world.expected())
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
     assert world.ledger.failures == 0
+    # What is counted for those who watch does not begin anew.
+    assert started.failures == {SIEM: 12}
+    world.give(DeleteSink(id=SIEM))
+    until(lambda: started.failures == {})
 
 
 def test_a_sink_halts_and_says_so_rather_than_skip(

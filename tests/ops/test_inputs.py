@@ -65,6 +65,14 @@ def test_the_instant_is_aware_and_in_utc(inputs: Inputs) -> None:
     assert inputs.monotonic() <= inputs.monotonic()
 
 
+@BOTH
+def test_the_timestamp_is_the_same_instant(inputs: Inputs) -> None:
+    """Operations 1: the clock that every check reads, without a date being made of it."""
+    before, read = inputs.now().timestamp(), inputs.timestamp()
+
+    assert before <= read <= inputs.now().timestamp() + 1e-6
+
+
 def test_the_instant_keeps_microseconds() -> None:
     """Audit: two acts within one millisecond are told apart where the clock can."""
     inputs = SystemInputs()

@@ -225,6 +225,7 @@ def test_only_so_many_wait(inputs: FixedInputs) -> None:
         hasher.held.clear()
         waiting = [asyncio.create_task(hasher.verify(stored, GOOD)) for _ in range(34)]
         await asyncio.sleep(0)
+        assert hasher.waiting == 32
         for refused in (hasher.verify(stored, GOOD), hasher.verify(None, GOOD), hasher.hash(GOOD)):
             with pytest.raises(SignInBusyError) as refusal:
                 await refused
@@ -235,6 +236,7 @@ def test_only_so_many_wait(inputs: FixedInputs) -> None:
         return [*answers, await hasher.verify(stored, GOOD)]
 
     assert [True] * 35 == asyncio.run(flood())
+    assert hasher.waiting == 0
     hasher.close()
 
 

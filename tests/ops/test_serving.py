@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,21 @@ def _echo(scope: Scope, body: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def serving(limits: Limits | None = None, proxies: Proxies | None = None) -> Iterator[int]:
+def serving(
+    limits: Limits | None = None,
+    proxies: Proxies | None = None,
+    on_crowded: Callable[[], None] | None = None,
+) -> Iterator[int]:
     """Serve in a thread and give the port."""
-    with server_and_port(limits, proxies) as (_, port_number):
+    with server_and_port(limits, proxies, on_crowded) as (_, port_number):
         yield port_number
 
 
 @contextlib.contextmanager
 def server_and_port(
-    limits: Limits | None = None, proxies: Proxies | None = None
+    limits: Limits | None = None,
+    proxies: Proxies | None = None,
+    on_crowded: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Server, int]]:
     """Serve in a thread and give the server and its port."""
     ports: list[int] = []
@@ -91,6 +98,7 @@ def server_and_port(
         on_listening=on_listening,
         on_draining=lambda: None,
         new_id=lambda: "made-up",
+        on_crowded=on_crowded,
         limits=limits or Limits(unready_seconds=0),
         proxies=proxies,
     )
@@ -350,12 +358,16 @@ def test_an_answer_that_is_taken_is_whole(quick_port: int) -> None:
 
 
 def test_too_many_connections_are_refused_and_the_place_comes_back() -> None:
-    """Security 6.3: a cap for the process and one for each peer, 503 and 429 with Retry-After."""
+    """Security 6.3: a cap for the process and one for each peer, 503 and 429 with Retry-After.
+
+    Each one is told of to whoever counts them (operations 1).
+    """
+    crowded: list[int] = []
     for limits, status in (
         (Limits(connections=2, unready_seconds=0), 503),
         (Limits(connections_a_peer=2, unready_seconds=0), 429),
     ):
-        with serving(limits) as number:
+        with serving(limits, on_crowded=partial(crowded.append, status)) as number:
             # The third is taken after the first two, which came before it.
             held = [
                 socket.create_connection(("127.0.0.1", number), PATIENCE_SECONDS) for _ in range(2)
@@ -368,6 +380,8 @@ def test_too_many_connections_are_refused_and_the_place_comes_back() -> None:
             for connection in held:
                 connection.close()
             eventually(lambda: talk(number, CLOSING).startswith(b"HTTP/1.1 200 OK"))
+    assert crowded[:1] == [503]
+    assert crowded[-1:] == [429]
 
 
 def test_a_declared_proxy_may_have_many_connections() -> None:
