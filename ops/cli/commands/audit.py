@@ -139,14 +139,17 @@ def _refusal(answer: HTTPResponse) -> Failure:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that has its name only when it is whole and synced."""
+    """Yield a file that has its name only when it is whole and synced; else nothing is left."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(unfinished, flags, _PRIVATE_FILE), "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with os.fdopen(os.open(unfinished, flags, _PRIVATE_FILE), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _copy(answer: HTTPResponse, file: IO[bytes], progress: _Progress) -> None:
