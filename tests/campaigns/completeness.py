@@ -69,7 +69,7 @@ class Event(Struct, frozen=True, kw_only=True):
     principal: str
     token: str
     address: str
-    outcome: str = ""
+    outcome: str = "ALLOWED"
     about: frozenset[str] = frozenset()
 
 
@@ -359,7 +359,7 @@ def _compare_readings(
 
     def bare(event: Event) -> tuple[object, ...]:
         who = event.principal, event.token, event.address
-        return event.position, event.topic, event.request, *who
+        return event.position, event.topic, event.request, event.outcome, *who
 
     expected, found = Counter(map(bare, feed)), Counter(map(bare, read))
     verdict.missing += [f"{name}: {one}" for one in (expected - found).elements()]
