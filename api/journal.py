@@ -22,6 +22,7 @@ from api.request_errors import (
     UnavailableError,
     WrongPasswordError,
 )
+from domain import access
 from domain.errors import DomainError, ForbiddenError
 from domain.token_text import digest, redact
 from projections.journal import ACCOUNT, EVALUATE, INDEXED, Entry, Kind, LastUse
@@ -179,7 +180,7 @@ def _refused_call(call: Call, scope: HTTPScope, error: Exception) -> Entry | Non
 
     What a reading does not find is no refusal.
     """
-    if not isinstance(error, DomainError) or (call.reads and not isinstance(error, ForbiddenError)):
+    if not isinstance(error, DomainError) or (call.reads and not _keeps_out(call, error)):
         return None
     needed = scope["route_handler"].opt["gate"].needs
     return _of_call(
@@ -191,6 +192,17 @@ def _refused_call(call: Call, scope: HTTPScope, error: Exception) -> Entry | Non
         action=scope["method"] if needed is None else needed.action,
         resource_id=_cut(call.parameters.get("id")),
     )
+
+
+def _keeps_out(call: Call, error: DomainError) -> bool:
+    """Tell whether a reading was refused, in so many words or as of a tenant that is not there.
+
+    A tenant that there is seems unknown to those only who have no access to it (security 2.3).
+    """
+    if error.code != "tenant.unknown":
+        return isinstance(error, ForbiddenError)
+    tenant: TenantId | None = call.parameters.get("tenant")
+    return tenant is not None and access.is_open(call.service.state, tenant)
 
 
 def _noun(call: Call) -> str | None:

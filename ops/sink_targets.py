@@ -213,13 +213,12 @@ class Files:
         """Append the lines and sync them; what an earlier crash left of a line is cut off."""
         try:
             self._directory.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
-            path = self._path()
-            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE), "r+b") as file:
-                if not self._is_whole:
-                    file.truncate(_end_of_last_line(file.read()))
-                file.seek(0, os.SEEK_END)
-                # Until it is synced nobody knows how much of it there is.
-                self._is_whole = False
+            if not self._is_whole:
+                self._cut_off()
+            # Until it is synced nobody knows how much of it there is.
+            self._is_whole = False
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            with os.fdopen(os.open(self._path(), flags, _PRIVATE_FILE), "ab") as file:
                 file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
@@ -228,13 +227,22 @@ class Files:
         except OSError:
             raise SinkError("sink.io") from None
 
+    def _cut_off(self) -> None:
+        """Take away a line that is not whole, before a full file is followed by another."""
+        for path in self._paths()[-1:]:
+            with path.open("r+b") as file:
+                file.truncate(_end_of_last_line(file.read()))
+                os.fsync(file.fileno())
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._directory.glob("events-*.ndjson"))
+
     def _path(self) -> Path:
-        names = sorted(path.name for path in self._directory.glob("events-*.ndjson"))
-        number = int(names[-1][7:13]) if names else 1
-        path = self._directory / f"events-{number:06}.ndjson"
-        if names and path.stat().st_size >= self._bytes_max:
-            return self._directory / f"events-{number + 1:06}.ndjson"
-        return path
+        paths = self._paths()
+        number = int(paths[-1].name[7:13]) if paths else 1
+        if paths and paths[-1].stat().st_size >= self._bytes_max:
+            number += 1
+        return self._directory / f"events-{number:06}.ndjson"
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)

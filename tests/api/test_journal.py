@@ -10,6 +10,7 @@ import pytest
 
 from api.checks import EVALUATION
 from api.journal import clean, leaked
+from domain.tenants import DeleteTenant
 from domain.token_text import LENGTH, TokenKind, make
 from domain.tokens import DisableToken, RevokeToken
 from domain.users import DisableUser
@@ -194,6 +195,19 @@ def test_a_reading_that_is_refused_is_journaled_and_one_that_finds_nothing_is_no
     problem(http.get("tenants/search", by=http.bearer(http.account())), 403, "privilege.required")
 
     assert "searchTenants" == only(entries(http, "refusal")).operation
+
+
+def test_a_reading_of_a_tenant_where_one_has_no_access_is_journaled(http: Served) -> None:
+    """Security 2.11: it seems unknown to its caller only; what is unknown to all is not told."""
+    beta, gone = http.tenant(), http.tenant("gone")
+    http.give(DeleteTenant(id=gone))
+    by = http.bearer(http.account())
+
+    for tenant in (beta, gone, "nowhere"):
+        problem(http.get(f"{tenant}/audit/export", by=by), 404, "tenant.unknown")
+
+    told = only(entries(http, "refusal"))
+    assert (beta, "exportAudit", "tenant.unknown") == (told.tenant, told.operation, told.code)
 
 
 def test_a_forged_change_by_cookie_is_journaled(http: Served) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.campaigns import access, durable, owners, races, shared
+from tests.campaigns import access, completeness, durable, owners, races, shared
 from tests.campaigns.report import say
 from tests.e2e.node import Node
 
@@ -53,9 +53,34 @@ def run_races(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 -
     return all(verdict.unfair == 0 for verdict in verdicts)
 
 
+def run_completeness(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
+    """Security 2.11: the trail holds everything that was done, and nothing else."""
+    requests = completeness.LONG if long else completeness.SHORT
+    for mutant in completeness.MUTANTS:
+        place = directory / mutant
+        place.mkdir()
+        program = f"tests.campaigns.mutants.{mutant}"
+        found = completeness.compare(
+            *completeness.run(place, requests=completeness.SHORT, seed=seed, program=program)
+        )
+        say(f"2.11, control {mutant}", found)
+        if not found.missing:
+            say("2.11", "not effective: its control was not caught")
+            return False
+    place = directory / "right"
+    place.mkdir()
+    told, trail = completeness.run(place, requests=requests, seed=seed)
+    verdict = completeness.compare(told, trail)
+    say("2.11", verdict, n=requests, seed=seed)
+    for fault in (*verdict.missing, *verdict.invented):
+        say("2.11", fault)
+    return not (verdict.missing or verdict.invented or told.untouched)
+
+
 CAMPAIGNS: Final[dict[str, Campaign]] = {
     **durable.CAMPAIGNS,
     **shared.CAMPAIGNS,
+    "completeness": run_completeness,
     "owners": run_owners,
     "races": run_races,
 }
@@ -63,7 +88,12 @@ CAMPAIGNS: Final[dict[str, Campaign]] = {
 
 def main() -> int:
     """Run one campaign on an installation of its own; 0 when every promise was kept."""
-    parser = argparse.ArgumentParser(prog="python -m tests.campaigns")
+    each = "\n".join(f"  {name:13} {run.__doc__}" for name, run in sorted(CAMPAIGNS.items()))
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns",
+        epilog=f"the campaigns, and the promise that each holds:\n{each}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("name", choices=CAMPAIGNS)
     parser.add_argument("--long", action="store_true", help="the full number of tries")
     parser.add_argument("--seed", type=int, default=20261123, help="repeat the run of this seed")

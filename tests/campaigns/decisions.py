@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final
 
 from msgspec import Struct
@@ -18,7 +21,9 @@ EVALUATIONS: Final = "/access/v1/evaluations"
 SHORT: Final = 20_000
 LONG: Final = 1_000_000
 BATCH: Final = 100
-BATCHES_A_MODEL: Final = 25
+A_MODEL: Final = 2_500
+MODELS_AT_ONCE: Final = 4
+COUNTED: Final = ("models", "checks", "allowed", "singles", "of_the_past", "open", "different")
 CHANGES_BEFORE: Final = 70
 CHANGES_BETWEEN: Final = 3
 SINGLES: Final = 5
@@ -39,29 +44,55 @@ class Verdict(Struct):
     different: int = 0
     first: str = ""
 
+    def add(self, other: Verdict) -> None:
+        """Add what was asked about another model."""
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.first = self.first or other.first
+
 
 def run(writer: str, askers: Sequence[str], token: str, *, checks: int, seed: int) -> Verdict:
     """Change random models at one node and ask all of `askers`, until `checks` were put to each.
 
+    Several models at once, because a change mostly waits; each has its own chance and objects.
     Stops at the first difference, and says it.
     """
-    chance = random.Random(seed)  # noqa: S311 - nothing is to be secret, all repeatable
     verdict = Verdict()
-    with ExitStack() as stack:
-        owner = stack.enter_context(Client(writer, bearer(token)))
-        clients = [stack.enter_context(Client(url, bearer(token))) for url in askers]
-        while verdict.checks < checks and not verdict.different:
-            world = World(owner, chance, f"{seed % 1000}-{verdict.models}")
-            verdict.models += 1
-            world.grow(CHANGES_BEFORE)
-            for _ in range(BATCHES_A_MODEL):
-                world.grow(CHANGES_BETWEEN)
-                questions = [world.question() for _ in range(BATCH)]
-                _ask(world, clients, questions, verdict)
-                if verdict.different or verdict.checks >= checks:
-                    break
-            _ask_of_the_past(world, clients, questions, chance, verdict)
+    stopping = threading.Event()
+
+    def ask_about(number: int) -> Verdict:
+        chance = random.Random(f"{seed} {number}")  # noqa: S311 - nothing is to be secret, all repeatable
+        batches = ceil(min(checks - number * A_MODEL, A_MODEL) / BATCH)
+        found = Verdict()
+        with ExitStack() as stack:
+            owner = stack.enter_context(Client(writer, bearer(token)))
+            clients = [stack.enter_context(Client(url, bearer(token))) for url in askers]
+            if not stopping.is_set():
+                world = World(owner, chance, f"{seed % 1000}-{number}")
+                _ask_about(world, clients, chance, batches, found)
+        if found.different:
+            stopping.set()
+        return found
+
+    with ThreadPoolExecutor(MODELS_AT_ONCE) as pool:
+        for found in pool.map(ask_about, range(ceil(checks / A_MODEL))):
+            verdict.add(found)
     return verdict
+
+
+def _ask_about(
+    world: World, clients: Sequence[Client], chance: random.Random, batches: int, verdict: Verdict
+) -> None:
+    """Change a model again and again, and ask so many batches of questions about it."""
+    verdict.models += 1
+    world.grow(CHANGES_BEFORE)
+    for _ in range(batches):
+        world.grow(CHANGES_BETWEEN)
+        questions = [world.question() for _ in range(BATCH)]
+        _ask(world, clients, questions, verdict)
+        if verdict.different:
+            return
+    _ask_of_the_past(world, clients, questions, chance, verdict)
 
 
 def _ask(
@@ -93,8 +124,6 @@ def _ask_of_the_past(
     verdict: Verdict,
 ) -> None:
     """Put the last batch again, by clocks of the last second: every limit is crossed."""
-    if verdict.different:
-        return
     for _ in range(SINGLES):
         at = round(CLOCK.now().timestamp() - chance.uniform(0.001, 1.0), 3)
         instant = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

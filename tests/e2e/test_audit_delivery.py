@@ -125,13 +125,16 @@ def test_kills_lose_nothing_of_what_is_delivered(
 # The command
 
 
-def muniment_audit(node: Node, token: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `muniment audit export`."""
+def export_command(node: Node, token: str, *options: str) -> tuple[list[str], dict[str, str]]:
+    """`muniment audit export` at a server, and its environment."""
     command = [sys.executable, "-m", "ops.cli.main", "audit", "export", "--server", node.url]
-    environment = {**os.environ, "MUNIMENT_API_TOKEN": token}
-    return subprocess.run(
-        [*command, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
+    return [*command, *options], {**os.environ, "MUNIMENT_API_TOKEN": token}
+
+
+def muniment_audit(node: Node, token: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `muniment audit export`."""
+    command, environment = export_command(node, token, *options)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("form", audit.FORMATS)

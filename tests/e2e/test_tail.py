@@ -21,6 +21,7 @@ from tests.e2e.test_bulk_lines import peak_kib
 PATH: Final = "/api/v1/main/events"
 WRITERS: Final = 3
 KILLS: Final = 3
+TOLD_BEFORE_KILL: Final = 150
 DRAIN_SECONDS_MAX: Final = 10
 MANY: Final = 8_000
 # Longer than the server waits for a reader.
@@ -124,36 +125,58 @@ def feed(url: str, token: str) -> list[int]:
             after = body["nextAfter"]
 
 
-def test_tail_survives_kills_of_the_server_without_gap_or_repeat(node: Node) -> None:
-    """Killed in the middle of its work and started again: the reader sees each event once."""
-    token = access.owner_token(node.url)
+def followed(node: Node, token: str, kills: int, slip: int = 0) -> tuple[list[int], int]:
+    """Follow the trail while it is written and the server killed; what was told, what written.
+
+    The reader comes back with the last id it saw, or by `slip` another one.
+    """
     port = urlsplit(node.url).port or 0
     writing = Writing(node.url, token)
     seen: list[int] = []
     last = 0
-    for kill in range(KILLS + 1):
+    for kill in range(kills + 1):
         tail = Tail(node.url, token, last)
         begun = len(seen)
         for name, data in tail.told():
             if name == "entry":
                 seen.append(data["position"])
-            if len(seen) - begun >= 150:
+            if len(seen) - begun >= TOLD_BEFORE_KILL:
                 break
-        if kill < KILLS:
+        if kill < kills:
             node.kill()
             # What had arrived before the kill may still be read, and counts.
             seen += [data["position"] for name, data in tail.told() if name == "entry"]
         tail.close()
-        last = tail.last
-        if kill < KILLS:
+        last = tail.last + slip
+        if kill < kills:
             node.start(port)
     writing.stop()
     tail = Tail(node.url, token, last, "seconds=1")
     seen += [data["position"] for name, data in tail.told() if name == "entry"]
     tail.close()
+    return seen, writing.written
+
+
+def test_tail_survives_kills_of_the_server_without_gap_or_repeat(node: Node) -> None:
+    """Killed in the middle of its work and started again: the reader sees each event once."""
+    token = access.owner_token(node.url)
+
+    seen, written = followed(node, token, KILLS)
 
     assert feed(node.url, token) == seen
-    assert writing.written > 150 * KILLS, "control: something was written all the time"
+    assert written > TOLD_BEFORE_KILL * KILLS, "control: something was written all the time"
+
+
+@pytest.mark.parametrize("slip", [-1, 1])
+def test_reader_that_comes_back_with_another_id_is_noticed(node: Node, slip: int) -> None:
+    """Control: by one position too early it sees one twice, by one too late it misses one."""
+    token = access.owner_token(node.url)
+
+    seen, _ = followed(node, token, 1, slip)
+
+    there = set(feed(node.url, token))
+    assert (len(seen) > len(set(seen))) is (slip < 0)
+    assert (there > set(seen)) is (slip > 0)
 
 
 def test_server_that_stops_ends_its_tails_with_a_word(node: Node) -> None:

@@ -189,6 +189,8 @@ def test_everything_arrives_once_and_in_order(world: World) -> None:
     world.publish()
 
     until(lambda: receiver.positions == world.expected())
+    # What was taken is noted a moment later.
+    until(lambda: world.ledger.position == world.state.position)
     ledger = world.ledger
     assert (ledger.position, ledger.failures, ledger.error) == (world.state.position, 0, "")
     assert ledger.delivered_at == world.inputs.now()

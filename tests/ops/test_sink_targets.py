@@ -275,6 +275,19 @@ def test_what_a_crash_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
     assert file.read_bytes() == LINES + b'{"id":"3"}\n'
 
 
+def test_a_torn_line_is_cut_off_before_a_full_file_is_followed(tmp_path: Path) -> None:
+    """A crash in the batch that fills a file leaves no half line in it for ever."""
+    files = tmp_path / "sink"
+    Files(files).take(LINES)
+    with (files / "events-000001.ndjson").open("ab") as torn:
+        torn.write(b'{"id":"3","ev')
+
+    Files(files, bytes_max=len(LINES)).take(b'{"id":"3"}\n')
+
+    found = [path.read_bytes() for path in sorted(files.iterdir())]
+    assert found == [LINES, b'{"id":"3"}\n']
+
+
 def test_files_that_cannot_be_written_are_a_failure(tmp_path: Path) -> None:
     """A place that is gone takes nothing, and nothing is passed over."""
     assert refused(Files(tmp_path / "gone" / "sink")) == "sink.io"
