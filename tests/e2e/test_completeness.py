@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,10 @@ def _allow(trail: Trail) -> None:
     trail.stored[0] = structs.replace(trail.stored[0], outcome="?")
 
 
+def _hide_from_list(trail: Trail) -> None:
+    del trail.listed[0]
+
+
 def _hide_note(trail: Trail) -> None:
     del trail.shown[-1]
 
@@ -94,7 +99,15 @@ def _count_more(trail: Trail) -> None:
     "spoil",
     [
         *(_lose, _by_another, _by_another_token, _from_elsewhere, _by_another_request, _add),
-        *(_hide_from_search, _hide_from_export, _forget, _allow, _hide_note, _count_more),
+        *(
+            _hide_from_search,
+            _hide_from_export,
+            _forget,
+            _allow,
+            _hide_note,
+            _hide_from_list,
+            _count_more,
+        ),
     ],
 )
 def test_a_trail_that_was_spoilt_is_noticed(
@@ -102,8 +115,7 @@ def test_a_trail_that_was_spoilt_is_noticed(
 ) -> None:
     """Control of security 2.11: each thing that can be wrong in a trail, by itself."""
     told, trail = done
-    members = {name: value.copy() for name, value in structs.asdict(trail).items()}
-    spoilt = Trail(**members)
+    spoilt = copy.deepcopy(trail)
     spoil(spoilt)
 
     verdict = completeness.compare(told, spoilt)
