@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from domain.access import Question, allows
-from domain.events import decode
+from domain.events import TOPICS, decode
 from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId
 from domain.permissions import TypeActions
 from domain.principals import (
@@ -33,7 +33,7 @@ from domain.service_accounts import (
 )
 from domain.state import State, evolve
 from domain.tenants import TenantDeleted
-from projections.access_delta import Delta, Right, delta
+from projections.access_delta import TOUCHING, Delta, Right, delta
 from tests.domain.test_explaining_histories import drawn
 from tests.domain.world import account, bound, group, member, opened, role
 from tests.histories import Histories
@@ -255,3 +255,25 @@ def test_what_nobody_holds_gives_nobody_anything() -> None:
         ServiceAccountRenamed(id=BOT, name="other"),
     ):
         assert of(before, event).is_empty
+
+
+# Names, descriptions, secrets, and what becomes of nobody by itself: a new role has no binding.
+UNTOUCHING = """
+    alias.removed alias.set group.created group.described group.renamed
+    instance_owner.granted instance_owner.revoked log.opened
+    role.created role.default_ended role.described role.made_default role.managed_created
+    role.renamed service_account.created service_account.described service_account.renamed
+    sink.created sink.deleted sink.paused sink.replayed sink.resumed
+    tenant.created tenant.renamed
+    token.disabled token.enabled token.extended token.issued token.revoked token.rotated
+    user.created user.email_changed user.password_rehashed user.password_removed user.password_set
+    user.renamed user.restricted user.sessions_ended user.unrestricted
+""".split()
+
+
+def test_it_is_known_of_every_event_whether_it_touches_rights() -> None:
+    """A new event is placed here or in the table; the property above finds one misplaced."""
+    untouching = {f"{name}.v1" for name in UNTOUCHING}
+
+    assert TOUCHING | untouching == set(TOPICS.values())
+    assert not TOUCHING & untouching
