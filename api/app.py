@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from api import audit_export, documents, health, metrics, proofs, sign_in, sinks, system
-from api.access import check_bulk, what_can, who_can
+from api.access import blame, check_bulk, what_can, who_can
 from api.authentication import authenticate
-from api.call import Call, Gate, position_parameter
+from api.call import POSITION_HEADER, Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
 from api.iam import (
     aliases,
@@ -33,6 +34,7 @@ from api.journal import refused
 from api.problems import answer_error
 from api.query import Query, refuse_token
 from api.request_errors import (
+    DryRun,
     MalformedError,
     UnavailableError,
     UnknownTokenError,
@@ -105,6 +107,12 @@ def _noting(service: Service) -> Callable[[Request[Any, Any, Any], Exception], R
     """Answer the handler of every error, which passes refusals to the journal and counts them."""
 
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        if isinstance(error, DryRun):
+            return Response(
+                msgspec.json.encode(error.answer),
+                headers={POSITION_HEADER: str(error.answer.position)},
+                media_type="application/json",
+            )
         refused(service, request.scope, error)
         service.measures.refused(error, request.scope["state"].get("call"))
         return answer_error(request, error)
@@ -117,6 +125,7 @@ def _contract() -> list[Any]:
         aliases,
         audit_export,
         check_bulk,
+        blame,
         what_can,
         who_can,
         auditlogs,
@@ -168,6 +177,8 @@ class _Authentication:
                 self._service.require_ready()
                 scope["state"]["call"] = call = await self._call(http)
                 await _judge(call, gate)
+            elif http["method"] == "POST" and dict(http["state"]["query"]).get("dryRun"):
+                raise MalformedError("dry_run.unsupported", "no command is given by this route")
             await app(scope, _guarded(http, receive), send)
 
         return authenticated

@@ -17,8 +17,9 @@ from litestar import Response
 from msgspec import UNSET, Struct, UnsetType
 
 from api.authentication import Caller, client_address, header, require_still
+from api.dry_runs import rehearse
 from api.judging import Asker
-from api.request_errors import MalformedError
+from api.request_errors import DryRun, MalformedError
 from domain import access, commands, names
 from domain.errors import NotFoundError
 from domain.ids import CommandId, TenantId
@@ -276,9 +277,13 @@ class Call:
         context: commands.Context | None = None,
     ) -> Done:
         """Give the command; `on` is the object that If-Match speaks about."""
-        context = context or self.context(on)
-        outcome = await self.service.execute(command, context)
-        return Done(self, outcome)
+        return Done(self, await self.perform(command, context or self.context(on)))
+
+    async def perform(self, command: commands.Command, context: commands.Context) -> Outcome:
+        """Give the command; raises DryRun where the request only asks what that would do."""
+        if self.flag("dryRun"):
+            raise DryRun(await rehearse(self, command, context))
+        return await self.service.execute(command, context)
 
     def _idempotency_key(self) -> str | None:
         value = header(self._scope, b"idempotency-key").decode("latin-1")

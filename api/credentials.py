@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import UNSET, UnsetType
 
-from api.request_errors import UnavailableError
+from api.request_errors import DryRun, UnavailableError
 from domain import commands
 from domain.errors import DomainError, FieldFault, InvalidError
 from domain.events import Event, Fact
@@ -39,14 +39,24 @@ if TYPE_CHECKING:
 # With these the command has not been begun; after any other its events may be in the log.
 _NOT_BEGUN: Final = frozenset({"writer.busy", "writer.stopping"})
 
+Perform = Callable[["commands.Command", "commands.Context"], Awaitable["Outcome"]]
+
 _log = logging.getLogger("muniment.credentials")
 
 
 class Sealer:
     """Seals the fields of one command about one user, and gives the command."""
 
-    def __init__(self, service: Service, context: commands.Context, user: UserId) -> None:
+    def __init__(
+        self,
+        service: Service,
+        context: commands.Context,
+        user: UserId,
+        perform: Perform | None = None,
+    ) -> None:
+        """`perform` gives the command, by default to the writer."""
         self._service = service
+        self._perform = perform or service.execute
         self._context = context
         self._user = user
         self._made: set[KeyId] = set()
@@ -65,8 +75,8 @@ class Sealer:
     async def execute(self, command: commands.Command) -> Outcome:
         """Give the command; new keys that stand in none of its events are destroyed."""
         try:
-            outcome = await self._service.execute(command, self._context)
-        except DomainError:
+            outcome = await self._perform(command, self._context)
+        except (DomainError, DryRun):
             await self._destroy(self._made)
             raise
         except UnavailableError as error:

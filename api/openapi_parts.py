@@ -62,6 +62,7 @@ _ALL: Final = (
     _query("at_least", "Wait until this position is applied, else 503", _POSITION),
     _query("position", "Show the past as of this position", _POSITION),
     _query("at", "Show the past as of this instant", _INSTANT),
+    _query("dryRun", "Tell what would be stored and whose rights change, and store nothing", _FLAG),
     _query("ifUnused", "Refuse where something depends on it", _FLAG),
     _query("expandLegacy", "Store verbs of generation 1 in today's words", _FLAG),
     _query("membership", "The new level", {"type": "string", "enum": ["MEMBER", "OWNER"]}),

@@ -17,13 +17,16 @@ _POSITION: Final = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _INSTANT: Final = {"type": "string", "format": "date-time"}
 _ADDRESS: Final = {"anyOf": [{"type": "string", "format": kind} for kind in ("ipv4", "ipv6")]}
 
-_LISTED: Final = (*FILTERS, "after", "before", "order")
+_LISTED: Final = (*FILTERS, "after", "before", "order", "access")
+_JOURNAL: Final = (*FILTERS, "after", "before", "order", "limit")
 _TAILED: Final = (*FILTERS, "after", "seconds")
 QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "listEvents": _LISTED,
     "listAllEvents": ("tenant", *_LISTED),
-    "listJournal": (*_LISTED, "limit"),
-    "listWholeJournal": ("tenant", *_LISTED, "limit"),
+    "getEvent": ("access",),
+    "getAnyEvent": ("access",),
+    "listJournal": _JOURNAL,
+    "listWholeJournal": ("tenant", *_JOURNAL),
     "tailEvents": _TAILED,
     "tailAllEvents": ("tenant", *_TAILED),
 }
@@ -43,6 +46,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, Schema]]] = {
     "after": ("Only behind this position; without `order` a feed, oldest first", _POSITION),
     "before": ("Only before this position", _POSITION),
     "order": ("Oldest or newest first", {"type": "string", "enum": [*ORDERS]}),
+    "access": ("Tell whose rights each event changed", {"type": "boolean", "default": False}),
     "seconds": (
         "End the stream after so many seconds",
         {"type": "integer", "minimum": 0, "maximum": SECONDS_MAX, "default": SECONDS_MAX},

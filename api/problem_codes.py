@@ -10,6 +10,7 @@ from typing import Final
 TITLES: Final[dict[str, str]] = {
     # The request as such
     "batch.too_large": "Batch too large",
+    "blame.too_much": "Too many events for one answer",
     "body.charset": "Character set not supported",
     "body.control_character": "Control character in the body",
     "body.encoded": "Compressed bodies are not supported",
@@ -26,6 +27,7 @@ TITLES: Final[dict[str, str]] = {
     "connection.too_many": "Too many connections",
     "context.invalid": "Invalid context",
     "cursor.invalid": "Invalid cursor",
+    "dry_run.unsupported": "Nothing to try out",
     "duration.invalid": "Invalid duration",
     "etag.invalid": "Malformed entity tag",
     "etag.mismatch": "Changed in the meantime",

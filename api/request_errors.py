@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import TYPE_CHECKING
 
 from domain.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from api.dry_runs import DryRunForm
 
 
 class RequestError(Exception):
@@ -100,3 +104,11 @@ class NotSealedError(_LaterError):
 
 class UnavailableError(_LaterError):
     """The process cannot answer now: behind, halted, full."""
+
+
+class DryRun(Exception):  # noqa: N818 - no error: it ends a request before anything is done
+    """The answer of a request that only asked what its command would do."""
+
+    def __init__(self, answer: DryRunForm) -> None:
+        super().__init__()
+        self.answer = answer

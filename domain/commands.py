@@ -29,13 +29,13 @@ from domain.errors import (
     Requirement,
     StaleError,
 )
-from domain.events import Actor, Event
+from domain.events import Actor, Envelope, Event, Fact, Record, encode, tenant_of
 from domain.ids import CommandId, TenantId, UserId
-from domain.limits import EVENTS_A_COMMAND_MAX
+from domain.limits import EVENT_BYTES_MAX, EVENTS_A_COMMAND_MAX
 from domain.permissions import Permission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from domain.ids import PrincipalId
     from domain.state import Facts, Recorded
@@ -134,6 +134,33 @@ def decide(state: Facts, command: Command, context: Context) -> tuple[Event, ...
             "command.too_large", f"this would be {len(events)} events; take it in parts"
         )
     return events
+
+
+def facts_of(
+    command: Command, context: Context, events: Iterable[Event], after: int
+) -> Iterator[Fact]:
+    """Yield the events of a command as facts behind a position, with all its circumstances."""
+    for position, event in enumerate(events, after + 1):
+        tenant = tenant_of(event)
+        envelope = Envelope(
+            at=context.at,
+            actor=context.actor,
+            tenant=getattr(command, "tenant", UNSET) if tenant is UNSET else tenant,
+            command_id=context.command_id,
+            fingerprint=context.fingerprint,
+            correlation_id=context.correlation_id,
+            reason=context.reason,
+            event=event,
+        )
+        yield Fact(position, envelope)
+
+
+def record_of(fact: Fact) -> Record:
+    """Answer a fact as it is stored; ConflictError `event.too_large` beyond 64 KiB."""
+    record = encode(fact.position, fact.envelope)
+    if len(record.state) > EVENT_BYTES_MAX:
+        raise ConflictError("event.too_large", f"{record.topic} exceeds 64 KiB")
+    return record
 
 
 # The gate

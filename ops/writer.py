@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from msgspec import UNSET, Struct, structs
+from msgspec import Struct, structs
 
 from api.request_errors import UnavailableError
 from domain import (
@@ -27,19 +27,15 @@ from domain import (
     tokens,
     users,
 )
-from domain.errors import ConflictError, DomainError
+from domain.errors import DomainError
 from domain.events import (
-    Envelope,
     Event,
     Fact,
     Log,
     Record,
     UnfaithfulEventError,
     decode,
-    encode,
-    tenant_of,
 )
-from domain.limits import EVENT_BYTES_MAX
 from domain.state import Draft, Recorded, State, apply
 from ops.appends import Appends
 from ops.store_errors import (
@@ -367,25 +363,8 @@ class Writer:
         events: tuple[Event, ...],
     ) -> Outcome:
         draft = batch.draft
-        facts: list[Fact] = []
-        records: list[Record] = []
-        for position, event in enumerate(events, draft.position + 1):
-            tenant = tenant_of(event)
-            envelope = Envelope(
-                at=context.at,
-                actor=context.actor,
-                tenant=getattr(command, "tenant", UNSET) if tenant is UNSET else tenant,
-                command_id=context.command_id,
-                fingerprint=context.fingerprint,
-                correlation_id=context.correlation_id,
-                reason=context.reason,
-                event=event,
-            )
-            record = encode(position, envelope)
-            if len(record.state) > EVENT_BYTES_MAX:
-                raise ConflictError("event.too_large", f"{record.topic} exceeds 64 KiB")
-            records.append(record)
-            facts.append(Fact(position, envelope))
+        facts = [*commands.facts_of(command, context, events, draft.position)]
+        records = [commands.record_of(fact) for fact in facts]
         for fact in facts:
             apply(draft, fact)
         batch.records += records

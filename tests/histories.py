@@ -24,9 +24,9 @@ from domain import (
     users,
 )
 from domain.access import Narrowing
-from domain.commands import Command, Context, decide
+from domain.commands import Command, Context, decide, facts_of, record_of
 from domain.errors import DomainError
-from domain.events import Actor, Envelope, Fact, Record, decode, encode, tenant_of
+from domain.events import Actor, Fact, Record, decode
 from domain.ids import (
     MAIN,
     BindingId,
@@ -89,21 +89,9 @@ class Histories:
         events = decide(draft, command, context)
         assert not isinstance(events, Recorded)
         facts: list[Fact] = []
-        for event in events:
-            tenant = tenant_of(event)
-            envelope = Envelope(
-                at=context.at,
-                actor=actor,
-                tenant=getattr(command, "tenant", UNSET) if tenant is UNSET else tenant,
-                command_id=context.command_id,
-                fingerprint=fingerprint,
-                correlation_id=context.correlation_id,
-                reason=reason,
-                event=event,
-            )
-            record = encode(len(self.records) + 1, envelope)
-            self.records.append(record)
-            facts.append(decode(record))
+        for made in facts_of(command, context, events, len(self.records)):
+            self.records.append(record_of(made))
+            facts.append(decode(self.records[-1]))
             apply(draft, facts[-1])
         self.state = draft.finish()
         return tuple(facts)

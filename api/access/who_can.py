@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import UNSET, Struct, UnsetType, structs
 
+from api.access.subjects import Kind, kind_of, names_of
 from api.access.walks import Walk, next_page, walk, word
 from api.call import ACCESS, Call
 from api.explanations import Through, Told
-from api.iam import principals
 from api.journal import listed
 from api.judging import Judge, Sight
 from api.questions import NO_RESOURCE
@@ -25,20 +25,10 @@ from domain.scopes import ancestors
 from projections.searches import subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    pass
 
-    from domain.state import State
-
-Kind = Literal["user", "service_account", "group"]
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _PRINCIPALS: Final = frozenset({"user", "service_account"})
-
-# By which permissions, of which any will do, the names of each kind are seen.
-_NAMED_BY: Final[dict[Kind, str]] = {
-    "user": "USER",
-    "service_account": "SERVICE_ACCOUNT",
-    "group": "GROUP",
-}
 
 
 class AbleForm(Struct, frozen=True, kw_only=True):
@@ -73,7 +63,7 @@ async def who_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respons
 
     Needs ACCESS:SEARCH at the place that is asked about.
     """
-    question = _question(call, TenantId(tenant))
+    question = question_of(call, TenantId(tenant))
     wanted = _wanted(call.parameter("subjectType"))
     at = await walk(call)
     judge, asked = Judge(call.service), call.service.inputs.timestamp()
@@ -88,14 +78,14 @@ async def who_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respons
             at.state,
             question,
             at.now,
-            lambda subject: subject > at.last and _kind(at.state, subject) in wanted,
+            lambda subject: subject > at.last and kind_of(at.state, subject) in wanted,
             at.limit + 1,
         )
         own = call.caller.principal
         return found, [_form(at, one, question, sight, own) for one in found[: at.limit]]
 
     found, forms = await asyncio.to_thread(page)
-    named = await _names(call, at.state, judge, forms, asked)
+    named = await names_of(call, at.state, question.tenant, [UserId(one.id) for one in forms])
     items = tuple(structs.replace(one, name=named.get(one.id, UNSET)) for one in forms)
     cursor, link = next_page(call, at, forms[-1].id if len(found) > at.limit else None)
     await listed(
@@ -110,7 +100,8 @@ async def who_can(tenant: FromPath[str], call: NamedDependency[Call]) -> Respons
     return call.answer(form, position=at.state.position, link=link)
 
 
-def _question(call: Call, tenant: TenantId) -> Question:
+def question_of(call: Call, tenant: TenantId) -> Question:
+    """Answer what the query asks about: a type and an action at a place."""
     type_ = word(call.parameter("resourceType"), "resourceType")
     action = word(call.parameter("action"), "action")
     namespace = call.parameter("namespace")
@@ -137,12 +128,6 @@ def _wanted(kind: str | None) -> frozenset[str]:
     return frozenset({kind})
 
 
-def _kind(state: State, subject: SubjectId) -> Kind:
-    if subject in state.users:
-        return "user"
-    return "group" if subject in state.groups else "service_account"
-
-
 def _form(
     at: Walk, subject: SubjectId, question: Question, sight: Sight, own: SubjectId
 ) -> AbleForm:
@@ -153,27 +138,7 @@ def _form(
     }
     # By the group, since no two processes have the order of the maps in common.
     via = tuple(dict.fromkeys(ways[group] for group in sorted(ways)))
-    return AbleForm(type=_kind(at.state, subject), id=subject, via=via)
-
-
-async def _names(
-    call: Call, state: State, judge: Judge, forms: Iterable[AbleForm], now: float
-) -> dict[str, str]:
-    """Answer the names that the asker sees: its own, and those of the kinds that it may see."""
-    seen = {
-        kind
-        for kind, type_ in _NAMED_BY.items()
-        if any(
-            judge.holds(call.asker, (type_, action), call.tenant, None, None, now)
-            for action in ("VIEW", "LIST")
-        )
-    }
-    own = call.caller.principal
-    shown: list[SubjectId] = [UserId(one.id) for one in forms if one.type in seen or one.id == own]
-    found = await principals.names(call, state, shown)
-    named: dict[str, str] = {id_: name.username for id_, name in found.items()}
-    named.update({id_: state.groups[id_].name for id_ in shown if id_ in state.groups})
-    return named
+    return AbleForm(type=kind_of(at.state, subject), id=subject, via=via)
 
 
 ROUTES: Final[list[Any]] = [who_can]

@@ -152,7 +152,7 @@ async def _set(
     call: Call, tenant: TenantId, principal: UserId, alias: AliasForm, place: str
 ) -> Response[AliasForm]:
     service, state = call.service, call.service.state
-    sealer = Sealer(service, call.context(principal), principal)
+    sealer = Sealer(service, call.context(principal), principal, call.perform)
     sealed: Sealed | UnsetType = UNSET
     user = state.users.get(principal)
     # A stranger's key is left alone: it would take longer than for nobody (security 2.3).

@@ -175,7 +175,7 @@ async def _change_password(call: Call, data: OwnPasswordRequest) -> Response[byt
     own_words = (person.email, person.first_name, person.last_name)
     judge_password(call.service, data.new_password, own_words, "newPassword")
     hashed = await call.service.passwords.hash(data.new_password)
-    sealer = Sealer(call.service, structs.replace(context, expects=expects), user.id)
+    sealer = Sealer(call.service, structs.replace(context, expects=expects), user.id, call.perform)
     command = ChangeOwnPassword(id=user.id, password=await sealer.password(hashed))
     return Done(call, await sealer.execute(command)).empty(status=200)
 

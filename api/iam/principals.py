@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from api.call import Call
 from domain import access, commands, tokens
 from domain.errors import NotFoundError
 from domain.ids import CommandId, PrincipalId, ServiceAccountId, SubjectId, TenantId
@@ -18,6 +17,9 @@ from domain.service_accounts import ServiceAccount
 from domain.state import State
 from domain.users import User
 from projections.filters import Row, Value
+
+if TYPE_CHECKING:
+    from api.call import Call
 
 VIEW_GROUP: Final = Permission("GROUP", "VIEW")
 

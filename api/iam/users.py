@@ -92,7 +92,7 @@ async def create(data: JSONBody[UserRequest], call: NamedDependency[Call]) -> Re
     person = judged(data.email, data.first_name, data.last_name)
     privilege = fields.privilege(data.instance_owner, data.super_admin)
     tenants, groups = fields.listed(data.tenants) or (), fields.listed(data.groups) or ()
-    sealer = Sealer(call.service, call.context(), id_)
+    sealer = Sealer(call.service, call.context(), id_, call.perform)
     password = await _password(call, sealer, data.password, person.values())
     kept = {field: value for field, value in person.items() if value}
     sealed = await sealer.person(kept)
@@ -139,7 +139,7 @@ async def replace(
     if user is None:
         # Unknown, unless it is a repeat of a request about one who has been deleted since.
         return await _shown(call, await call.execute(ChangeUser(id=UserId(id)), on=id), UserId(id))
-    sealer = Sealer(call.service, call.context(id), user.id)
+    sealer = Sealer(call.service, call.context(id), user.id, call.perform)
     password = await _password(call, sealer, data.password, given.values())
     changed = news(await call.service.people.of(user), given)
     sealed = await sealer.person(changed, user.email.key)
@@ -183,7 +183,7 @@ async def change_person(
     user = call.state.users.get(id_)
     if user is None:
         return await call.execute(command(id=id_), on=id_)
-    sealer = Sealer(call.service, call.context(id_), id_)
+    sealer = Sealer(call.service, call.context(id_), id_, call.perform)
     changed = news(await call.service.people.of(user), given)
     sealed = await sealer.person(changed, user.email.key)
     outcome = await sealer.execute(
@@ -227,7 +227,7 @@ async def set_password(
         return await _shown(call, await call.execute(ChangeUser(id=UserId(id)), on=id), UserId(id))
     person = await call.service.people.of(user)
     own_words = (person.email, person.first_name, person.last_name)
-    sealer = Sealer(call.service, call.context(id), user.id)
+    sealer = Sealer(call.service, call.context(id), user.id, call.perform)
     command = ChangeUser(
         id=user.id, password=await _password(call, sealer, data.password, own_words)
     )

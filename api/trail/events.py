@@ -22,8 +22,9 @@ from api.cursors import Cursor
 from api.journal import read_trail
 from api.request_errors import MalformedError
 from api.trail import items, questions
+from api.trail.changes import ENTRIES_MAX, with_access
 from api.trail.items import RelatedEntry, TrailEntry
-from domain.errors import NotFoundError
+from domain.errors import FieldFault, InvalidError, NotFoundError
 from domain.permissions import Permission
 from projections import audit, trail
 from projections.trail import Part, Sought
@@ -35,7 +36,7 @@ _VIEWED: Final = needs(Permission("AUDITLOG", "VIEW"))
 
 RELATED_MAX: Final = 20
 ORDERS: Final = ("asc", "desc")
-_OTHERS: Final = ("after", "before", "order", "limit", "cursor")
+_OTHERS: Final = ("after", "before", "order", "limit", "cursor", "access")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 # Shapes
@@ -106,9 +107,14 @@ async def _list(call: Call) -> Response[EventPage]:
     if order not in ORDERS:
         raise MalformedError("filters.invalid", "order: must be asc or desc")
     at = await walks.stand(call)
+    if call.flag("access") and at.limit > ENTRIES_MAX:
+        fault = FieldFault("limit", f"must be at most {ENTRIES_MAX} with access", "page.invalid")
+        raise InvalidError("page.invalid", f"limit {fault.detail}", fields=(fault,))
     until = at.position if before is None else min(at.position, before - 1)
     part = await _part(call, sought, at, (after or 0, until), backwards=order == "desc")
     found = await items.items(call, part.entries)
+    if call.flag("access"):
+        found = await with_access(call, found)
     await read_trail(call, "audit_read", results=len(found))
     sealed = call.service.evidence.sealed_through
     page = EventPage(items=found, through=part.through, sealed_through=sealed)
@@ -173,6 +179,8 @@ async def _show(call: Call, number: str) -> Response[WholeEntry]:
     if entry is None:
         raise NotFoundError("auditlog.unknown", f"no event at position {number}")
     (shown,) = await items.items(call, (entry,))
+    if call.flag("access"):
+        (shown,) = await with_access(call, (shown,))
     found = await listing.ask(call, trail.related, head, scope, entry, RELATED_MAX)
     related = Related(**{name: await items.related(call, others) for name, others in found.items()})
     await read_trail(call, "audit_read", position=entry.position)

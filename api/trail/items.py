@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from api.access_forms import AccessForm
 from api.iam import principals
 from domain.events import ActorType, decode
 from domain.ids import GroupId, RoleId, ServiceAccountId, UserId
@@ -62,7 +63,10 @@ class Target(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class TrailEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One event: who did what to what, and the object right before and right after it."""
+    """One event: who did what to what, and the object right before and right after it.
+
+    `access` tells whose rights it changed, where that is asked for.
+    """
 
     position: int
     topic: str
@@ -77,6 +81,7 @@ class TrailEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     before: dict[str, Any] | UnsetType
     after: dict[str, Any] | UnsetType
     event: dict[str, Any]
+    access: AccessForm | UnsetType = UNSET
 
 
 class RelatedEntry(Struct, frozen=True, kw_only=True):

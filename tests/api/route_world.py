@@ -89,6 +89,7 @@ QUERIES: Final = {
     "tailEvents": "?seconds=0",
     "tailAllEvents": "?seconds=0",
     "listHoldings": "?type=service_account&id=shared",
+    "blameAccess": "?type=service_account&id=shared&resourceType=FLOW&action=VIEW",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
     "getConsistencyProof": "?from=1",
     "getInclusionProof": "?index=0",

@@ -124,6 +124,7 @@ PATCH  owner      200 /api/v1/users/{id}/password
 DELETE owner      204 /api/v1/users/{id}/refresh-token
 PATCH  owner      200 /api/v1/users/{id}/restricted
 PATCH  owner      200 /api/v1/users/{id}/superadmin
+GET    access     200 /api/v1/{tenant}/access/blame low=403 narrowed=403
 POST   access     200 /api/v1/{tenant}/access/check-bulk
 GET    access     200 /api/v1/{tenant}/access/me
 GET    access     200 /api/v1/{tenant}/access/what-can low=403 narrowed=403

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from domain.ids import MAIN, UserId
+from domain.ids import MAIN, TenantId, UserId
 from domain.roles import DeleteRole
 from domain.users import DeleteUser, UserCreated
 from tests.answers import problem
@@ -362,3 +362,51 @@ def test_past_shows_no_later_event(http: Served) -> None:
     assert str(position) == answer.headers["x-muniment-position"]
     assert position >= max(positions(answer.json()))
     assert http.state.position == positions(http.get("main/events").json())[0], "control"
+
+
+# Whose rights it changed
+
+
+def test_an_entry_tells_whose_rights_it_changed_where_that_is_asked(http: Served) -> None:
+    """Issue 5: a group's binding gives to its members; in the list and by itself the same."""
+    group, bot = http.group("Bots"), http.account("ci-bot")
+    http.put(f"main/groups/{group}/members/{bot}", {"membership": "MEMBER"})
+    role = http.role({"FLOW": ["VIEW"]})
+    given = {"type": "GROUP", "externalId": group, "roleId": role, "namespaceId": "prod"}
+    http.post("main/bindings", given)
+
+    (listed,) = http.get("main/events?limit=1&access=true").json()["items"]
+    shown = http.get(f"main/events/{http.state.position}?access=true").json()
+
+    assert "access" not in http.get("main/events?limit=1").json()["items"][0]
+    assert listed["access"] == shown["access"]
+    (gained,) = listed["access"]["gained"]
+    assert gained["principal"] == {"type": "service_account", "id": bot, "name": "ci-bot"}
+    assert (gained["permission"], gained["scope"]) == (
+        {"type": "FLOW", "action": "VIEW"},
+        {"namespace": "prod"},
+    )
+    assert listed["access"]["lost"] == []
+
+
+def test_rights_of_another_tenant_are_not_told_in_this_ones_trail(http: Served) -> None:
+    """An event of both tenants is told to each with its own half, and to the owner whole."""
+    beta = TenantId(http.tenant("beta"))
+    bot = http.account("ci-bot", MAIN, beta)
+    for tenant in (MAIN, beta):
+        http.allow(bot, {"FLOW": ["VIEW"]}, tenant=tenant)
+    http.post(f"service-accounts/{bot}/disable", None)
+    at = http.state.position
+
+    everything = http.get(f"events/{at}?access=true").json()["access"]
+
+    assert {right["tenant"] for right in everything["lost"]} == {"main", "beta"}
+    for entry in http.get("main/events?limit=100&access=true").json()["items"]:
+        changed = [*entry["access"]["gained"], *entry["access"]["lost"]]
+        assert {right["tenant"] for right in changed} <= {"main"}
+
+
+def test_long_pages_with_rights_are_refused(http: Served) -> None:
+    """Each entry costs two folds."""
+    problem(http.get("main/events?limit=101&access=true"), 422, "page.invalid", "limit")
+    problem(http.get("main/events?access=maybe"), 400, "query.invalid")
