@@ -21,6 +21,7 @@ from msgspec import UNSET, Struct
 from api import openapi_access, openapi_audit, openapi_checks, openapi_trail, schema_rules
 from api.call import POSITION_HEADER, REPLAYED_HEADER, Gate
 from api.decoding import CONTRACT, LINES
+from api.dry_runs import DryRunForm
 from api.iam.aliases import AliasForm
 from api.iam.token_forms import RevokedForm
 from api.openapi_parts import (
@@ -353,9 +354,26 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Schema]:
         answers[str(status)] = _success(operation, schemas)
     if operation.handler.opt.get("creates"):
         answers["201"] = _success(operation, schemas, "Location")
+    if not (operation.reads or operation.gate.open):
+        _add_dry_run(answers, schemas)
     for status in sorted(_refusals(operation)):
         answers.setdefault(str(status), {"$ref": f"#/components/responses/{PROBLEMS[status]}"})
     return dict(sorted(answers.items()))
+
+
+def _add_dry_run(answers: dict[str, Schema], schemas: Schemas) -> None:
+    """Add what `dryRun=true` is answered with, always 200 (api/dry_runs.py)."""
+    tried = schemas.of(DryRunForm)
+    done = answers.get("200")
+    if done is None:
+        answers["200"] = {
+            "description": "What would be done, with `dryRun=true`",
+            "headers": _headers(POSITION_HEADER),
+            "content": {"application/json": {"schema": tried}},
+        }
+        return
+    content = done["content"]["application/json"]
+    content["schema"] = {"anyOf": [content["schema"], tried]}
 
 
 def _success(operation: Operation, schemas: Schemas, *more: str) -> Schema:
@@ -448,8 +466,10 @@ def _add_links(paths: Mapping[str, Schema], components: Mapping[str, Schema]) ->
     """Lead from the id in a POST's answer to what can be done with it (http-api 8)."""
     for path, item in paths.items():
         answers = item.get("post", {}).get("responses", {})
-        answer = answers.get("200") or answers.get("201", {})
+        answer = answers.get("201") or answers.get("200", {})
         schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        # The first is what is made; the second tells of a dry run.
+        schema = schema.get("anyOf", [schema])[0]
         named = components.get(str(schema.get("$ref", "")).removeprefix(REFERENCE), {})
         beneath = re.compile(re.escape(path) + r"/\{\w+\}")
         targets = [other for other in paths if beneath.fullmatch(other)]
