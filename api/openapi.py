@@ -7,7 +7,6 @@ of query parameters, stands in one table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final, get_args, get_origin
 
@@ -24,6 +23,7 @@ from api.decoding import CONTRACT, LINES
 from api.dry_runs import DryRunForm
 from api.iam.aliases import AliasForm
 from api.iam.token_forms import RevokedForm
+from api.openapi_links import PATH_PARAMETER, add_links, add_links_from_put
 from api.openapi_parts import (
     HEADERS,
     PARAMETERS,
@@ -33,13 +33,12 @@ from api.openapi_parts import (
 )
 from api.paging import Results
 from api.problems import Problem
-from api.schemas import REFERENCE, Schema, Schemas
+from api.schemas import Schema, Schemas
 from api.sign_in import Credentials
 from api.trail.events import WholeEntry
 
 VERSION: Final = "3.1.0"
 
-_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _READING: Final = frozenset({"GET", "HEAD"})
 _ALWAYS: Final = (400, 414, 429, 431)
 _AUTHENTICATED: Final = (401, 403, 503)
@@ -163,8 +162,8 @@ def document(app: Litestar, *, version: str, public_url: str) -> Schema:
     components = {**schemas.finish(), **by_hand}
     paths.update(openapi_checks.PATHS)
     _add_examples(paths, components)
-    _add_links(paths, components)
-    _add_links_from_put(paths)
+    add_links(paths, components)
+    add_links_from_put(paths, QUERY)
     responses = problem_responses()
     text = msgspec.json.encode((paths, responses)).decode()
     return {
@@ -264,7 +263,7 @@ def _who(gate: Gate) -> str:
 
 
 def _parameters(operation: Operation) -> Iterator[Schema]:
-    for name in _PATH_PARAMETER.findall(operation.path):
+    for name in PATH_PARAMETER.findall(operation.path):
         rule, example = schema_rules.PATH.get(name, ({}, schema_rules.ID))
         yield {
             "name": name,
@@ -460,43 +459,3 @@ def _add_examples(paths: Mapping[str, Schema], components: Mapping[str, Schema])
                     if not _SHOWABLE.isdisjoint(content["schema"]):
                         example = schema_rules.example(content["schema"], components)
                         content.setdefault("example", example)
-
-
-def _add_links(paths: Mapping[str, Schema], components: Mapping[str, Schema]) -> None:
-    """Lead from the id in a POST's answer to what can be done with it (http-api 8)."""
-    for path, item in paths.items():
-        answers = item.get("post", {}).get("responses", {})
-        answer = answers.get("201") or answers.get("200", {})
-        schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-        # The first is what is made; the second tells of a dry run.
-        schema = schema.get("anyOf", [schema])[0]
-        named = components.get(str(schema.get("$ref", "")).removeprefix(REFERENCE), {})
-        beneath = re.compile(re.escape(path) + r"/\{\w+\}")
-        targets = [other for other in paths if beneath.fullmatch(other)]
-        if "id" not in named.get("properties", {}) or not targets:
-            continue
-        links = {
-            one["operationId"]: _link(one["operationId"], path, target)
-            for target in targets
-            for method, one in paths[target].items()
-            if method in {"get", "put", "patch", "delete"}
-        }
-        answer["links"] = links
-
-
-def _add_links_from_put(paths: Mapping[str, Schema]) -> None:
-    """Lead from what a PUT made to its end, which is at the same path."""
-    for path, item in paths.items():
-        made = item.get("put", {}).get("responses", {}).get("201", {})
-        if "Location" in made.get("headers", {}):
-            kept = {name: f"$request.path.{name}" for name in _PATH_PARAMETER.findall(path)}
-            for name in QUERY.get(item["put"]["operationId"], ()):
-                kept[name.removeprefix("*")] = f"$request.query.{name.removeprefix('*')}"
-            ends = item["delete"]["operationId"]
-            made["links"] = {ends: {"operationId": ends, "parameters": kept}}
-
-
-def _link(operation_id: str, path: str, target: str) -> Schema:
-    last = target.rpartition("{")[2].removesuffix("}")
-    kept = {name: f"$request.path.{name}" for name in _PATH_PARAMETER.findall(path)}
-    return {"operationId": operation_id, "parameters": {**kept, last: "$response.body#/id"}}
