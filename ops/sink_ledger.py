@@ -150,12 +150,16 @@ class SinkLedgers:
         with self._engine.begin() as connection:
             connection.execute(delete(_TABLE).where(_TABLE.c.sink_id == sink))
 
-    def release(self) -> None:
-        """Hold no sink any more, so that another process need not wait."""
+    def release(self, *, all_: bool = False) -> None:
+        """Hold no sink any more, so that another process need not wait.
+
+        With `all_` nobody does: for who knows that every other process is dead.
+        """
+        letting_go = update(_TABLE).values(held_until=0)
+        if not all_:
+            letting_go = letting_go.where(_TABLE.c.holder == self._holder)
         with self._engine.begin() as connection:
-            connection.execute(
-                update(_TABLE).where(_TABLE.c.holder == self._holder).values(held_until=0)
-            )
+            connection.execute(letting_go)
 
     def _note(self, sink: Sink, **values: str | int | None) -> None:
         with self._engine.begin() as connection:

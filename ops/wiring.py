@@ -151,6 +151,9 @@ class Installation:
         records, ledgers = Records(stores.log.reader()), SinkLedgers(stores.sessions, inputs)
         self.service = Service(self._parts(graph, records, ledgers))
         self._deliveries = self._new_deliveries(ledgers, records)
+        if not stores.shared:
+            # Whoever held a sink of an embedded store has been killed: its lock was free.
+            ledgers.release(all_=True)
 
     def _parts(self, graph: AccessGraph, records: Records, ledgers: SinkLedgers) -> Parts:
         settings, stores = self._settings, self._stores

@@ -122,3 +122,17 @@ def test_a_store_that_is_away_is_told_to_who_asks(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError):
         SinkLedgers(engine, FixedInputs()).all()
     engine.dispose()
+
+
+def test_whoever_is_alone_need_not_wait_for_the_dead(engine: Engine) -> None:
+    """A process that was killed let go of nothing; by itself its time would have to pass."""
+    inputs = FixedInputs()
+    assert SinkLedgers(engine, inputs).claim(SINK) is not None
+    alone = SinkLedgers(engine, inputs)
+    assert alone.claim(SINK) is None
+    alone.release()
+    assert alone.claim(SINK) is None
+
+    alone.release(all_=True)
+
+    assert alone.claim(SINK) is not None
