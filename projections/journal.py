@@ -98,6 +98,10 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     detail: str | None = None
 
 
+# An entry as it is stored: its members in their order, instants as microseconds since 1970.
+Row = tuple[Any, ...]
+
+
 class Kept(NamedTuple):
     """An entry at its place in the journal."""
 
@@ -254,11 +258,13 @@ def create(connection: Connection, *, role: str | None = None) -> None:
 
 def write(
     connection: Connection,
-    entries: Sequence[Entry],
+    entries: Sequence[Row],
     counts: Iterable[tuple[Counted, int]],
     uses: Iterable[tuple[str, LastUse]],
-) -> None:
+) -> int:
     """Write a batch: entries under the next numbers, counts added up, uses where they are newer.
+
+    Answers the number of the batch.
 
     The head's row is taken first and held to the end, so that the numbers of all processes come
     in the order of their commits: who has read up to one number has missed none before it.
@@ -266,7 +272,7 @@ def write(
     taking = update(_HEAD).values(sequence=_HEAD.c.sequence + len(entries), turn=_HEAD.c.turn + 1)
     last, turn = connection.execute(taking.returning(_HEAD.c.sequence, _HEAD.c.turn)).one()
     first = last - len(entries) + 1
-    rows = [_values(number, one) for number, one in enumerate(entries, first)]
+    rows = [(number, *one) for number, one in enumerate(entries, first)]
     if connection.dialect.name == "postgresql":
         _copy(connection, rows)
     else:
@@ -274,6 +280,7 @@ def write(
     _insert(connection, COUNTS, [(*key, number) for key, number in sorted(counts)], _ADDING)
     used = [(id_, _stored(use.at), *use[1:], turn) for id_, use in sorted(uses)]
     _insert(connection, _LAST_USES, used, _RENEWING)
+    return cast("int", turn)
 
 
 _CLOCK: Final = _FIELDS.index("clock") + 1
@@ -304,9 +311,10 @@ _RENEWING: Final = " ".join(
 _ROWS_AT_ONCE: Final = (256, 32, 4, 1)
 
 
-def _values(number: int, entry: Entry) -> tuple[Any, ...]:
+def row_of(entry: Entry) -> Row:
+    """Answer an entry as it is stored."""
     at, *before, clock = _values_until_clock(entry)
-    return number, _stored(at), *before, _stored(clock), *_values_from_there(entry)
+    return _stored(at), *before, _stored(clock), *_values_from_there(entry)
 
 
 def _insert(
@@ -426,11 +434,15 @@ def counted(
     return tuple((Counted(*key), number) for *key, number in found)
 
 
-def last_uses(connection: Connection, after: int) -> tuple[int, dict[str, LastUse]]:
-    """Answer the last uses that were written by batches behind one, and the last such batch."""
-    found = connection.execute(select(_LAST_USES).where(_LAST_USES.c.turn > after)).all()
+def last_uses(connection: Connection, after: int, own: int = 0) -> tuple[int, dict[str, LastUse]]:
+    """Answer the last uses that were written by batches behind one, and the last such batch.
+
+    Those of a batch of one's `own`, the newest of all, are known already and left out.
+    """
+    others = and_(_LAST_USES.c.turn > after, _LAST_USES.c.turn != own)
+    found = connection.execute(select(_LAST_USES).where(others)).all()
     uses = {row.id: LastUse(row.at, row.address, row.agent) for row in found}
-    return max((row.turn for row in found), default=after), uses
+    return max([after, own, *(row.turn for row in found)]), uses
 
 
 # Retention
