@@ -109,6 +109,7 @@ class StoredJournal:
         self._offered = 0
         self._turned_away = 0
         self._folded = 0
+        self._ringing = False
         # The thread's.
         self._taken = 0
         self._unwritten: list[Row] = []
@@ -127,7 +128,7 @@ class StoredJournal:
 
     def start(self) -> None:
         """Learn when everything was last used, then begin to write. Raises SQLAlchemyError."""
-        self._store([], [], {})
+        self._store([], [], {}, follows=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -224,11 +225,19 @@ class StoredJournal:
         """
         waiter = _Waiter()
         self._queue.append(waiter)
-        self._bell.set()
+        if not self._ringing:
+            # After all that the loop has at hand, so that they share one batch.
+            self._ringing = True
+            waiter.loop.call_soon(self._ring)
         try:
-            await asyncio.wait_for(waiter.waiting, SETTLE_SECONDS)
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await waiter.waiting
         except TimeoutError:
             raise UnavailableError("journal.unwritable", 1) from None
+
+    def _ring(self) -> None:
+        self._ringing = False
+        self._bell.set()
 
     async def ask(self, query: Callable[..., T], *args: object) -> T:
         """Answer a query of the journal, off the loop; UnavailableError where it fails."""
@@ -341,7 +350,7 @@ class StoredJournal:
         now = self._inputs.monotonic()
         try:
             if entries or with_counts:
-                self._store(entries, counts, uses)
+                self._store(entries, counts, uses, follows=with_counts)
         except _UNWRITABLE as fault:
             self._failures += 1
             self._retry_at = now + RETRY_SECONDS
@@ -358,14 +367,21 @@ class StoredJournal:
         return True
 
     def _store(
-        self, entries: list[Row], counts: list[tuple[Counted, int]], uses: dict[str, LastUse]
+        self,
+        entries: list[Row],
+        counts: list[tuple[Counted, int]],
+        uses: dict[str, LastUse],
+        *,
+        follows: bool,
     ) -> None:
-        """Write a batch, and take over the last uses that others wrote since the last one."""
-        own = 0
+        """Write a batch; with counts, take over the last uses that others wrote meanwhile, too."""
+        own, turn = 0, self._turn
+        others: dict[str, LastUse] = {}
         with self._engine.begin() as connection:
             if entries or counts or uses:
                 own = journal.write(connection, entries, counts, uses.items())
-            turn, others = journal.last_uses(connection, self._turn, own)
+            if follows:
+                turn, others = journal.last_uses(connection, self._turn, own)
         self._turn = turn
         self._uses.update(uses)
         self._uses.update(others)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import chain, takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
@@ -25,6 +26,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     and_,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -269,8 +271,7 @@ def write(
     The head's row is taken first and held to the end, so that the numbers of all processes come
     in the order of their commits: who has read up to one number has missed none before it.
     """
-    taking = update(_HEAD).values(sequence=_HEAD.c.sequence + len(entries), turn=_HEAD.c.turn + 1)
-    last, turn = connection.execute(taking.returning(_HEAD.c.sequence, _HEAD.c.turn)).one()
+    last, turn = connection.execute(_TAKING, {"entries": len(entries)}).one()
     first = last - len(entries) + 1
     rows = [(number, *one) for number, one in enumerate(entries, first)]
     if connection.dialect.name == "postgresql":
@@ -282,6 +283,12 @@ def write(
     _insert(connection, _LAST_USES, used, _RENEWING)
     return cast("int", turn)
 
+
+_TAKING: Final = (
+    update(_HEAD)
+    .values(sequence=_HEAD.c.sequence + bindparam("entries"), turn=_HEAD.c.turn + 1)
+    .returning(_HEAD.c.sequence, _HEAD.c.turn)
+)
 
 _CLOCK: Final = _FIELDS.index("clock") + 1
 _values_until_clock: Final = attrgetter(*_FIELDS[:_CLOCK])
@@ -306,9 +313,11 @@ _RENEWING: Final = " ".join(
     )
 )
 
-# Rows that one statement inserts. SQLite's driver lets the event loop go on after each statement,
-# and then has to wait for its turn: a turn for each row would cost many times the row.
-_ROWS_AT_ONCE: Final = (256, 32, 4, 1)
+# Rows that one statement inserts, and fewer at the end. SQLite's driver lets the event loop go on
+# after each statement, and then has to wait for its turn: a turn for each row would cost many times
+# the row. It keeps what it compiled, so the many different ends are small.
+_ROWS_AT_ONCE: Final = 256
+_ROWS_AT_THE_END: Final = 64
 
 
 def row_of(entry: Entry) -> Row:
@@ -321,18 +330,25 @@ def _insert(
     connection: Connection, table: Table, rows: list[tuple[Any, ...]], conflict: str = ""
 ) -> None:
     """Insert past the library, whose care for each value takes longer than the database."""
-    names = table.columns.keys()
     on_sqlite = connection.dialect.name == "sqlite"
+    done = 0
+    while done < len(rows):
+        left = len(rows) - done
+        size = min(left, _ROWS_AT_ONCE if left >= _ROWS_AT_ONCE else _ROWS_AT_THE_END)
+        statement = _inserting(table, size, conflict, on_sqlite=on_sqlite)
+        values = tuple(chain.from_iterable(rows[done : done + size]))
+        connection.exec_driver_sql(statement, values)
+        done += size
+
+
+@lru_cache(_ROWS_AT_ONCE)
+def _inserting(table: Table, number: int, conflict: str, *, on_sqlite: bool) -> str:
+    """Answer the statement that inserts so many rows."""
+    names = table.columns.keys()
     place = table.name if on_sqlite else f"{SCHEMA}.{table.name}"
     row = f"({', '.join('?' if on_sqlite else '%s' for _ in names)})"
-    done = 0
-    for size in _ROWS_AT_ONCE:
-        clauses = [f"INSERT INTO {place} ({', '.join(names)})", "VALUES", ", ".join([row] * size)]
-        statement = " ".join([*clauses, conflict])
-        while len(rows) - done >= size:
-            values = tuple(chain.from_iterable(rows[done : done + size]))
-            connection.exec_driver_sql(statement, values)
-            done += size
+    clauses = [f"INSERT INTO {place} ({', '.join(names)})", "VALUES", ", ".join([row] * number)]
+    return " ".join([*clauses, conflict])
 
 
 def _copy(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
