@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cas
 import msgspec
 from msgspec import Struct
 
+from api.questions import typed_subject
 from api.request_errors import (
     AuthenticationError,
     MisshapenTokenError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from api.authentication import Caller
     from api.call import Call
     from api.judging import Asked, Asker, Moment
+    from api.questions import Evaluation
     from api.service import Service
     from domain.access import Question
     from domain.ids import SubjectId, TenantId
@@ -62,13 +64,9 @@ _OF_CREDENTIALS: Final = frozenset({"token.address", "csrf", "impersonation.unsu
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Decided(NamedTuple):
-    """A question, the type and id of its subject as it was asked, and the answer."""
-
-    asked: Asked
-    type: str
-    text: str
-    allowed: bool
+# A question with its words looked up, the same as it was written, and the answer: a plain tuple,
+# since there is one for each item of a batch.
+Decided = tuple["Asked", "Evaluation", bool]
 
 
 class Decisions(NamedTuple):
@@ -398,7 +396,8 @@ def _of_principal(service: Service, id_: str) -> dict[str, Any]:
 def decision(decisions: Decisions, one: Decided, email_index: Callable[[str], bytes]) -> Row:
     """Answer the entry of one decision (authzen 9), as it is stored: there may be a great many."""
     asker, moment, _ = decisions
-    asked, type_, text, allowed = one
+    asked, written, allowed = one
+    type_, text = typed_subject(written)
     found, resource_type, action, tenant, namespace, resource, narrowing, _, _ = asked
     caller, state = asker.principal, moment.state
     resource_id = None if resource is None else resource[1]

@@ -187,14 +187,14 @@ class StoredJournal:
     def _fold(self, decisions: Decisions) -> Decisions:
         """Count what is not written in full, and answer the rest; a flood costs no more."""
         asker, moment, answers = decisions
-        allowed = [one.asked[:4] for one in answers if one.allowed]
+        allowed = [asked[:4] for asked, _, is_allowed in answers if is_allowed]
         if allowed:
             self._count_decided("ALLOWED", asker, allowed)
         if len(allowed) == len(answers):
             return Decisions(asker, moment, ())
-        denied = [one for one in answers if not one.allowed]
+        denied = [one for one in answers if not one[-1]]
         in_full = self._folding.admits(asker.token_id or asker.principal, len(denied))
-        folded = [one.asked[:4] for one in denied[in_full:]]
+        folded = [asked[:4] for asked, _, _ in denied[in_full:]]
         if folded:
             self._count_decided("DENIED", asker, folded)
         return Decisions(asker, moment, denied[:in_full])
