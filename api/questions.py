@@ -31,8 +31,7 @@ Position = Annotated[int, Meta(ge=0)]
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
 
-# Nothing of a question can be part of a cycle (`gc=False`): of a batch the collector would have much
-# to walk through.
+# No question holds a cycle (`gc=False`): of a batch the collector would have much to walk through.
 
 
 class Properties(Struct, frozen=True, gc=False):
