@@ -181,9 +181,8 @@ class Checks:
         judge = self._judge
         asked = judge.read(asker, evaluation, moment)
         allowed = judge.decide(asked, moment)
-        decided = (Decided(asked, *typed_subject(evaluation), allowed),)
         service = self._service
-        service.journal.decided(Decisions(asker, moment, decided))
+        service.journal.decided(Decisions(asker, moment, ((asked, evaluation, allowed),)))
         service.measures.decisions[allowed] += 1
         if asked.explains:
             (explained,) = await self._explain(asker, [(asked, evaluation)], moment)
@@ -210,7 +209,7 @@ class Checks:
                     _require_few(explained)
                     explained[len(answers)] = asked, evaluation
                 allowed = judge.decide(asked, moment)
-                decided.append(Decided(asked, *typed_subject(evaluation), allowed))
+                decided.append((asked, evaluation, allowed))
                 answers.append(_ALLOWED if allowed else _DENIED)
             except (DomainError, RequestError, msgspec.MsgspecError) as error:
                 answers.append(_encode(failed(error)))

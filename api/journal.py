@@ -1,8 +1,8 @@
 """What does a request leave in the journal, and in which words?
 
 Every decision, sign-in, failure, refusal and reading of the trail passes here on its way to
-`service.journal`, in both worlds, Litestar's routes and the hot endpoints. What is made on the hot
-path is no more than names for what is there already; it becomes an entry in the journal's thread.
+`service.journal`, in both worlds, Litestar's routes and the hot endpoints. A decision goes there by
+names for what is there already; whoever keeps it in full has its row made of them.
 No secret goes in, and no person's e-mail: what was typed in the place of one is kept as its index.
 """
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cas
 import msgspec
 from msgspec import Struct
 
+from api.questions import typed_subject
 from api.request_errors import (
     AuthenticationError,
     MisshapenTokenError,
@@ -25,7 +26,7 @@ from api.request_errors import (
 from domain import access
 from domain.errors import DomainError, ForbiddenError
 from domain.token_text import digest, redact
-from projections.journal import ACCOUNT, EVALUATE, INDEXED, Entry, Kind, LastUse
+from projections.journal import ACCOUNT, EVALUATE, INDEXED, Entry, Kind, LastUse, Row
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from api.authentication import Caller
     from api.call import Call
     from api.judging import Asked, Asker, Moment
+    from api.questions import Evaluation
     from api.service import Service
     from domain.access import Question
     from domain.ids import SubjectId, TenantId
@@ -62,13 +64,9 @@ _OF_CREDENTIALS: Final = frozenset({"token.address", "csrf", "impersonation.unsu
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Decided(NamedTuple):
-    """A question, the type and id of its subject as it was asked, and the answer."""
-
-    asked: Asked
-    type: str
-    text: str
-    allowed: bool
+# A question with its words looked up, the same as it was written, and the answer: a plain tuple,
+# since there is one for each item of a batch.
+Decided = tuple["Asked", "Evaluation", bool]
 
 
 class Decisions(NamedTuple):
@@ -403,54 +401,53 @@ def _of_principal(service: Service, id_: str) -> dict[str, Any]:
     }
 
 
-# In the journal's thread
+# Decisions
 
 
-def decision(decisions: Decisions, one: Decided, email_index: Callable[[str], bytes]) -> Entry:
-    """Answer the entry of one decision (authzen 9)."""
+def decision(decisions: Decisions, one: Decided, email_index: Callable[[str], bytes]) -> Row:
+    """Answer the entry of one decision (authzen 9), as it is stored: there may be a great many."""
     asker, moment, _ = decisions
-    asked, type_, text, allowed = one
+    asked, written, allowed = one
+    type_, text = typed_subject(written)
     found, resource_type, action, tenant, namespace, resource, narrowing, _, _ = asked
     caller, state = asker.principal, moment.state
     resource_id = None if resource is None else resource[1]
     if found is None or text != found:
         text = _subject_asked(found, text, state, email_index)
-    entry = Entry(
-        at=datetime.fromtimestamp(moment.asked, UTC),
-        kind="decision",
-        outcome="ALLOWED" if allowed else "DENIED",
-        code=_ALLOWED if allowed else _why_not(asked),
-        position=state.position,
-        clock=None if moment.now == moment.asked else datetime.fromtimestamp(moment.now, UTC),
-        tenant=tenant,
-        principal=caller,
-        principal_type="service_account" if caller in state.service_accounts else "user",
-        token=asker.token_id or None,
-        via="api",
-        address=asker.address or None,
-        request_id=asker.request_id or None,
-        operation=EVALUATE,
-        subject_type=type_,
-        subject_asked=text,
-        subject=found,
-        action=action,
-        resource_type=resource_type,
-        resource_id=resource_id,
-        namespace=namespace,
-        detail=None if narrowing is None else _encode({"token": narrowing}).decode(),
+    row = (
+        _stored(moment.asked),
+        "decision",
+        "ALLOWED" if allowed else "DENIED",
+        _ALLOWED if allowed else _why_not(asked),
+        state.position,
+        None if moment.now == moment.asked else _stored(moment.now),
+        tenant,
+        caller,
+        "service_account" if caller in state.service_accounts else "user",
+        asker.token_id or None,
+        "api",
+        asker.address or None,
+        None,  # the agent, which the token's last use tells
+        asker.request_id or None,
+        EVALUATE,
+        type_,
+        text,
+        found,
+        action,
+        resource_type,
+        resource_id,
+        namespace,
+        None if narrowing is None else _encode({"token": narrowing}).decode(),
     )
     # What the caller wrote, looked at all together: nearly always it is harmless.
     words = (tenant, asker.request_id, type_, text, action, resource_type, narrowing or "")
     if _is_harmless("".join(words) + (resource_id or "") + (namespace or "")):
-        return entry
-    return _cleaned(entry)
+        return row
+    return tuple(clean(value) if isinstance(value, str) else value for value in row)
 
 
-def _cleaned(entry: Entry) -> Entry:
-    members = msgspec.structs.asdict(entry).items()
-    return msgspec.structs.replace(
-        entry, **{name: clean(value) for name, value in members if isinstance(value, str)}
-    )
+def _stored(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 def _why_not(asked: Asked) -> str:

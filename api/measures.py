@@ -97,7 +97,7 @@ class Measures:
 
     def decided(self, decided: Sequence[Decided]) -> None:
         """Count the decisions of a batch one by one."""
-        allowed = sum(one.allowed for one in decided)
+        allowed = sum(one for _, _, one in decided)
         self.decisions[True] += allowed
         self.decisions[False] += len(decided) - allowed
 

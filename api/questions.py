@@ -31,29 +31,32 @@ Position = Annotated[int, Meta(ge=0)]
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
 
-class Properties(Struct, frozen=True):
+# No question holds a cycle (`gc=False`): of a batch the collector would have much to walk through.
+
+
+class Properties(Struct, frozen=True, gc=False):
     """Free members that have no effect."""
 
 
-class ResourceProperties(Struct, frozen=True):
+class ResourceProperties(Struct, frozen=True, gc=False):
     """The two members of a resource's properties that are read."""
 
     namespace: str | UnsetType | None = UNSET
     tenant: Word | UnsetType | None = UNSET
 
 
-class Subject(Struct, frozen=True):
+class Subject(Struct, frozen=True, gc=False):
     type: Word
     id: Word
     properties: Properties | UnsetType = UNSET
 
 
-class Action(Struct, frozen=True):
+class Action(Struct, frozen=True, gc=False):
     name: Word
     properties: Properties | UnsetType = UNSET
 
 
-class Resource(Struct, frozen=True):
+class Resource(Struct, frozen=True, gc=False):
     type: Word
     id: Word
     properties: ResourceProperties | UnsetType = UNSET
@@ -72,14 +75,14 @@ class SearchedResource(Struct, frozen=True):
     properties: ResourceProperties | UnsetType = UNSET
 
 
-class AsOf(Struct, frozen=True):
+class AsOf(Struct, frozen=True, gc=False):
     """A moment of the past: its facts, its clock, or both apart."""
 
     position: Position | UnsetType | None = UNSET
     at: datetime | UnsetType | None = UNSET
 
 
-class Circumstances(Struct, frozen=True):
+class Circumstances(Struct, frozen=True, gc=False):
     """The members of a context that are read (authzen 6).
 
     `address` is where the one comes from who presented the token that `token` names.
@@ -92,7 +95,7 @@ class Circumstances(Struct, frozen=True):
     address: Word | UnsetType | None = UNSET
 
 
-class Evaluation(Struct, frozen=True):
+class Evaluation(Struct, frozen=True, gc=False):
     """One question; what is missing in an item of a batch is taken from the request."""
 
     subject: Subject | UnsetType = UNSET

@@ -1,7 +1,7 @@
 """How does what happens reach the journal, when nobody may wait for it and nothing may be lost?
 
-The event loop puts what it has at hand into a queue that has an end; one thread makes entries and
-counts of it and writes them, a batch in one transaction. What cannot be queued or written is
+The event loop counts decisions that are only counted, and puts all else into a queue that has an
+end; one thread writes both, a batch in one transaction. What cannot be queued or written is
 counted, told by `tally` and logged, never passed over in silence. Where records are required, an
 answer waits for its batch, and there is none where the batch cannot be written.
 
@@ -16,19 +16,19 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.journal import Decided, Decisions, Tally, agent_of, decision
+from api.journal import Decisions, Tally, agent_of, decision
 from api.request_errors import UnavailableError
 from ops.sessions import network_of
 from ops.settings import JournalMode
 from projections import journal
-from projections.folding import Folding
-from projections.journal import Counted, Entry, LastUse
+from projections.folding import Folding, What
+from projections.journal import Counted, Entry, LastUse, Outcome, Row
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -60,15 +60,11 @@ T = TypeVar("T")
 _log = logging.getLogger("muniment.journal")
 
 
-# Principal, token, tenant, subject, resource type and action of what was allowed.
-_Allowed = tuple[str, str, str, str | None, str, str]
-
-
 class _Use(NamedTuple):
     principal: str
     token: str
     address: str
-    headers: Iterable[tuple[bytes, bytes]]
+    agent: str
 
 
 class _Waiter:
@@ -105,18 +101,19 @@ class StoredJournal:
         self._days = timedelta(days=days)
         self._in_full = mode != "denials"
         self.required = mode == "required"
-        # The loop's, which alone appends and adds to `_offered` and `_turned_away`.
-        self._allowed: dict[_Allowed, int] = {}
-        self._allowed_lock = threading.Lock()
+        # Of both.
+        self._folding = Folding(journal.minute_of(inputs.now()))
+        # The loop's, which alone appends and adds to `_offered`, `_turned_away` and `_folded`.
         self._noticed: set[tuple[str, str]] = set()
-        self._queue: deque[Decisions | _Use | tuple[Entry, bool] | _Waiter] = deque()
+        self._queue: deque[list[Row] | _Use | tuple[Entry, bool] | _Waiter] = deque()
         self._offered = 0
         self._turned_away = 0
+        self._folded = 0
+        self._ringing = False
         # The thread's.
         self._taken = 0
-        self._unwritten: list[Entry] = []
-        self._folding = Folding()
-        self._latest: dict[str, tuple[datetime, _Use]] = {}
+        self._unwritten: list[Row] = []
+        self._latest: dict[str, LastUse] = {}
         self._uses: dict[str, LastUse] = {}
         self._turn = 0
         self._looked_at: list[str] = []
@@ -131,7 +128,7 @@ class StoredJournal:
 
     def start(self) -> None:
         """Learn when everything was last used, then begin to write. Raises SQLAlchemyError."""
-        self._follow()
+        self._store([], [], {}, follows=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -154,7 +151,7 @@ class StoredJournal:
             queued=self._offered - self._taken,
             unwritten=len(self._unwritten),
             written=self._written,
-            counted=self._counted,
+            counted=self._counted + self._folded,
             dropped=self._turned_away + self._lost,
             write_failures=self._failures,
         )
@@ -174,34 +171,38 @@ class StoredJournal:
         if self._offered - self._taken < QUEUE_MAX:
             noticed.add(seen)
             self._offered += 1
-            self._queue.append(_Use(principal, token, address, headers))
+            self._queue.append(_Use(principal, token, address, agent_of(headers)))
 
     def decided(self, decisions: Decisions) -> None:
         """Note the answers of a request; UnavailableError `journal.full` where it is required."""
-        answers = decisions.decided
         if not self._in_full:
-            # Counted at once: what is kept for a while costs more than what is used up.
-            self._count_allowed(decisions.asker, answers)
-            answers = [one for one in answers if not one.allowed]
-            if not answers:
-                return
-            decisions = Decisions(decisions.asker, decisions.moment, answers)
-        if self._has_room(len(answers)):
-            self._offered += len(answers)
-            self._queue.append(decisions)
+            decisions = self._fold(decisions)
+        number = len(decisions.decided)
+        if number and self._has_room(number):
+            # Made into rows at once: what is kept for a while costs more than what is used up.
+            rows = [decision(decisions, one, self._email_index) for one in decisions.decided]
+            self._offered += number
+            self._queue.append(rows)
 
-    def _count_allowed(self, asker: Asker, answers: Sequence[Decided]) -> None:
+    def _fold(self, decisions: Decisions) -> Decisions:
+        """Count what is not written in full, and answer the rest; a flood costs no more."""
+        asker, moment, answers = decisions
+        allowed = [asked[:4] for asked, _, is_allowed in answers if is_allowed]
+        if allowed:
+            self._count_decided("ALLOWED", asker, allowed)
+        if len(allowed) == len(answers):
+            return Decisions(asker, moment, ())
+        denied = [one for one in answers if not one[-1]]
+        in_full = self._folding.admits(asker.token_id or asker.principal, len(denied))
+        folded = [asked[:4] for asked, _, _ in denied[in_full:]]
+        if folded:
+            self._count_decided("DENIED", asker, folded)
+        return Decisions(asker, moment, denied[:in_full])
+
+    def _count_decided(self, outcome: Outcome, asker: Asker, acts: Sequence[What]) -> None:
         principal, token = asker.principal, asker.token_id
-        with self._allowed_lock:
-            counts = self._allowed
-            for asked, _, _, allowed in answers:
-                if not allowed:
-                    continue
-                key = principal, token, asked.tenant, asked.subject, asked.type, asked.action
-                if key in counts or len(counts) < QUEUE_MAX:
-                    counts[key] = counts.get(key, 0) + 1
-                else:
-                    self._turned_away += 1
+        self._folded += len(acts)
+        self._folding.count(token or principal, ("decision", outcome, principal, token, ""), acts)
 
     def noted(self, entry: Entry, *, only_counted: bool = False) -> None:
         """Note anything else; raises as `decided`."""
@@ -224,11 +225,19 @@ class StoredJournal:
         """
         waiter = _Waiter()
         self._queue.append(waiter)
-        self._bell.set()
+        if not self._ringing:
+            # After all that the loop has at hand, so that they share one batch.
+            self._ringing = True
+            waiter.loop.call_soon(self._ring)
         try:
-            await asyncio.wait_for(waiter.waiting, SETTLE_SECONDS)
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await waiter.waiting
         except TimeoutError:
             raise UnavailableError("journal.unwritable", 1) from None
+
+    def _ring(self) -> None:
+        self._ringing = False
+        self._bell.set()
 
     async def ask(self, query: Callable[..., T], *args: object) -> T:
         """Answer a query of the journal, off the loop; UnavailableError where it fails."""
@@ -244,8 +253,7 @@ class StoredJournal:
 
     def last_use(self, id_: str) -> LastUse | None:
         """Answer the last use of a token or a principal, as far as it is known here."""
-        used = self._latest.get(id_)
-        return self._uses.get(id_) if used is None else _last(*used)
+        return self._latest.get(id_) or self._uses.get(id_)
 
     # In the thread
 
@@ -283,18 +291,17 @@ class StoredJournal:
         waiters: list[_Waiter] = []
         now = self._inputs.now()
         self._folding.go_on(journal.minute_of(now))
-        self._take_allowed()
         queue = self._queue
         for _ in range(len(queue)):
             item = queue.popleft()
             if isinstance(item, _Use):
                 self._taken += 1
-                self._latest[item.principal] = used = now, item
+                self._latest[item.principal] = used = LastUse(now, item.address, item.agent)
                 if item.token:
                     self._latest[item.token] = used
-            elif isinstance(item, Decisions):
-                self._taken += len(item.decided)
-                self._take_decisions(item)
+            elif isinstance(item, list):
+                self._taken += len(item)
+                self._keep(item)
             elif isinstance(item, _Waiter):
                 # It stands right behind what it waits for.
                 item.refused, self._gap = self._gap, False
@@ -304,87 +311,46 @@ class StoredJournal:
                 self._take_entry(*item)
         return waiters
 
-    def _take_allowed(self) -> None:
-        with self._allowed_lock:
-            allowed, self._allowed = self._allowed, {}
-        for (principal, token, tenant, subject, type_, action), number in allowed.items():
-            counted = Counted(
-                self._folding.minute,
-                "decision",
-                "ALLOWED",
-                "",
-                tenant,
-                principal,
-                token,
-                subject or "",
-                type_,
-                action,
-                "",
-            )
-            self._count(token or principal, counted, number)
-
-    def _take_decisions(self, decisions: Decisions) -> None:
-        asker = decisions.asker
-        source = asker.token_id or asker.principal
-        for one in decisions.decided:
-            if self._in_full or (not one.allowed and self._folding.admits(source, stranger=False)):
-                self._keep(decision(decisions, one, self._email_index))
-            else:
-                self._count(source, _counted_denial(self._folding.minute, asker, one))
-
     def _take_entry(self, entry: Entry, only_counted: bool) -> None:  # noqa: FBT001 - a pair of the queue, taken apart
         stranger = entry.principal is None
-        network = network_of(entry.address or "")
+        network = network_of(entry.address or "") if stranger else ""
         source = network if stranger else entry.token or entry.principal or ""
-        in_full = entry.kind not in _FOLDED or self._folding.admits(source, stranger=stranger)
-        if in_full and not only_counted:
-            self._keep(entry)
+        if not only_counted and (
+            entry.kind not in _FOLDED or self._folding.admits(source, stranger=stranger)
+        ):
+            self._keep([journal.row_of(entry)])
             return
-        self._count(
-            source,
-            Counted(
-                minute=self._folding.minute,
-                kind=entry.kind,
-                outcome=entry.outcome,
-                code=entry.code or "",
-                tenant=entry.tenant or "",
-                principal=entry.principal or "",
-                token=entry.token or "",
-                subject="",
-                resource_type=entry.resource_type or "",
-                action=entry.action or "",
-                network=network if stranger else "",
-            ),
+        who = entry.kind, entry.outcome, entry.principal or "", entry.token or "", network
+        self._counted += 1
+        what = (
+            "",
+            entry.resource_type or "",
+            entry.action or "",
+            entry.tenant or "",
+            entry.code or "",
         )
+        self._folding.count(source, who, [what])
 
-    def _keep(self, entry: Entry) -> None:
-        if len(self._unwritten) < UNWRITTEN_MAX:
-            self._unwritten.append(entry)
-        else:
-            # The oldest are kept: how it began tells more than how it went on.
-            self._lose()
+    def _keep(self, rows: list[Row]) -> None:
+        # The oldest are kept: how it began tells more than how it went on.
+        kept = rows[: UNWRITTEN_MAX - len(self._unwritten)]
+        self._unwritten += kept
+        if len(kept) < len(rows):
+            self._lose(len(rows) - len(kept))
 
-    def _lose(self) -> None:
-        self._lost += 1
+    def _lose(self, number: int = 1) -> None:
+        self._lost += number
         self._gap = True
-
-    def _count(self, source: str, counted: Counted, number: int = 1) -> None:
-        self._counted += number
-        self._folding.count(source, counted, number)
 
     def _write(self, *, with_counts: bool) -> bool:
         """Write in one transaction; False where it failed, and all is kept for the next time."""
         entries = self._unwritten
         counts = self._folding.due() if with_counts else []
-        latest = [*self._latest.items()] if with_counts else []
-        uses = [(id_, _last(*used)) for id_, used in latest]
+        uses = dict(self._latest) if with_counts else {}
         now = self._inputs.monotonic()
         try:
-            if entries or counts or uses:
-                with self._engine.begin() as connection:
-                    journal.write(connection, entries, counts, uses)
-            if with_counts:
-                self._follow()
+            if entries or with_counts:
+                self._store(entries, counts, uses, follows=with_counts)
         except _UNWRITABLE as fault:
             self._failures += 1
             self._retry_at = now + RETRY_SECONDS
@@ -396,17 +362,29 @@ class StoredJournal:
         self._entries_at = now
         if with_counts:
             self._counts_at = now
-            self._folding.settled(counts)
-            for id_, used in latest:
-                if self._latest.get(id_) is used:
-                    del self._latest[id_]
+            self._folding.settled()
+            self._latest = {}
         return True
 
-    def _follow(self) -> None:
-        """Take over the last uses that were written since, by this process or another."""
-        with self._engine.connect() as connection:
-            self._turn, uses = journal.last_uses(connection, self._turn)
+    def _store(
+        self,
+        entries: list[Row],
+        counts: list[tuple[Counted, int]],
+        uses: dict[str, LastUse],
+        *,
+        follows: bool,
+    ) -> None:
+        """Write a batch; with counts, take over the last uses that others wrote meanwhile, too."""
+        own, turn = 0, self._turn
+        others: dict[str, LastUse] = {}
+        with self._engine.begin() as connection:
+            if entries or counts or uses:
+                own = journal.write(connection, entries, counts, uses.items())
+            if follows:
+                turn, others = journal.last_uses(connection, self._turn, own)
+        self._turn = turn
         self._uses.update(uses)
+        self._uses.update(others)
 
     def _tell(self) -> None:
         """Log what was dropped, once a minute at most."""
@@ -437,27 +415,6 @@ class StoredJournal:
             del self._uses[id_]
         pause = 0 if pruned == PRUNE_ENTRIES else PRUNE_SECONDS
         self._prune_at = self._inputs.monotonic() + pause
-
-
-def _last(at: datetime, use: _Use) -> LastUse:
-    return LastUse(at, use.address, agent_of(use.headers))
-
-
-def _counted_denial(minute: int, asker: Asker, one: Decided) -> Counted:
-    asked = one.asked
-    return Counted(
-        minute,
-        "decision",
-        "DENIED",
-        "",
-        asked.tenant,
-        asker.principal,
-        asker.token_id,
-        asked.subject or "",
-        asked.type,
-        asked.action,
-        "",
-    )
 
 
 def _answer(waiters: list[_Waiter], *, unwritable: bool) -> None:

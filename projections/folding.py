@@ -8,10 +8,14 @@ share a budget besides.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from projections.journal import Counted
+from projections.journal import Counted, Kind, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Entries in full a minute: of one source, of one stranger's network, of all strangers, of all.
 A_SOURCE_MAX: Final = 120
@@ -24,91 +28,146 @@ COUNTS_OF_A_SOURCE_MAX: Final = 64
 COUNTS_MAX: Final = 20_000
 
 
-class Folding:
-    """The budgets and the counts of a minute at a time; used from one thread."""
+# Kind and outcome of acts, and whose they were: principal, token and network.
+Who = tuple[Kind, Outcome, str, str, str]
+# Subject, resource type, action, tenant and code of an act; decisions have no code of their own.
+What = tuple[str | None, str, str, str, str] | tuple[str | None, str, str, str]
 
-    def __init__(self) -> None:
-        self.minute = 0
+_NOTHING: Final = ("", "", "", "", "")
+
+
+class Folding:
+    """The budgets and the counts of a minute at a time.
+
+    Whoever acts and whoever writes may be two threads: `due` and `settled` are the writer's, and
+    all else takes turns.
+    """
+
+    def __init__(self, minute: int) -> None:
+        self._turns = threading.Lock()
+        self._minute = minute
         self._written = 0
         self._written_of_strangers = 0
         self._written_of: Counter[str] = Counter()
-        self._counts_of: Counter[str] = Counter()
-        self._counts: dict[Counted, int] = {}
+        self._known = 0
+        self._known_of: Counter[str] = Counter()
+        self._counts: dict[Who, dict[What, int]] = {}
+        self._past: list[tuple[int, dict[Who, dict[What, int]]]] = []
         self._over: dict[Counted, int] = {}
 
     def go_on(self, minute: int) -> None:
         """Begin a new minute where it has come: its budgets are fresh."""
-        if minute == self.minute:
+        if minute == self._minute:
             return
-        for counted, number in _positive(self._counts):
-            self._set_aside(counted, number)
-        self.minute = minute
-        self._written = self._written_of_strangers = 0
-        self._written_of = Counter()
-        self._counts_of = Counter()
-        self._counts = {}
+        with self._turns:
+            self._past.append((self._minute, self._counts))
+            self._minute = minute
+            self._written = self._written_of_strangers = self._known = 0
+            self._written_of = Counter()
+            self._known_of = Counter()
+            self._counts = {}
 
-    def admits(self, source: str, *, stranger: bool) -> bool:
-        """Tell whether one more of a source is written in full, and charge it to the budgets."""
-        if self._written >= ALL_MAX:
-            return False
-        if stranger and self._written_of_strangers >= STRANGERS_MAX:
-            return False
-        # Asked of what is there only, since a flood from everywhere would fill the memory.
-        if self._written_of.get(source, 0) >= (A_STRANGER_MAX if stranger else A_SOURCE_MAX):
-            return False
-        self._written += 1
-        self._written_of_strangers += stranger
-        self._written_of[source] += 1
-        return True
+    def admits(self, source: str, number: int = 1, *, stranger: bool = False) -> int:
+        """Answer how many more of a source are written in full, and charge the budgets."""
+        with self._turns:
+            # Asked of what is there only, since a flood from everywhere would fill the memory.
+            written = self._written_of.get(source, 0)
+            left = min(
+                number,
+                ALL_MAX - self._written,
+                (A_STRANGER_MAX if stranger else A_SOURCE_MAX) - written,
+            )
+            if stranger:
+                left = min(left, STRANGERS_MAX - self._written_of_strangers)
+            if left <= 0:
+                return 0
+            self._written += left
+            self._written_of_strangers += left * stranger
+            self._written_of[source] = written + left
+            return left
 
-    def count(self, source: str, counted: Counted, number: int = 1) -> None:
-        """Count what is not written in full, for the present minute."""
-        counts = self._counts
-        if counted not in counts:
-            counted = self._bounded(source, counted)
-        counts[counted] = counts.get(counted, 0) + number
+    def count(self, source: str, who: Who, acts: Sequence[What]) -> None:
+        """Count what is not written in full, for the present minute.
 
-    def _bounded(self, source: str, counted: Counted) -> Counted:
-        """Answer under what a new thing is counted: less tells of it, the more there are."""
-        if len(self._counts) >= COUNTS_MAX:
-            return _barely(counted)
-        if self._counts_of[source] >= COUNTS_OF_A_SOURCE_MAX:
-            return counted._replace(code="", tenant="", subject="", resource_type="", action="")
-        self._counts_of[source] += 1
-        return counted
+        Less is told of what is new, the more there is: of the act, then of whose it was.
+        """
+        with self._turns:
+            counts = self._counts.get(who, {})
+            room = min(
+                COUNTS_OF_A_SOURCE_MAX - self._known_of.get(source, 0), COUNTS_MAX - self._known
+            )
+            begun, rest = len(counts), 0
+            for act in acts:
+                number = counts.get(act)
+                if number is not None:
+                    counts[act] = number + 1
+                elif room > 0:
+                    room -= 1
+                    counts[act] = 1
+                else:
+                    rest += 1
+            new = len(counts) - begun
+            if new:
+                self._counts[who] = counts
+                self._known += new
+                self._known_of[source] += new
+            if rest:
+                self._count_barely(who, rest)
 
-    def _set_aside(self, counted: Counted, number: int) -> None:
-        """Keep the count of a minute that is over until it is written, however long that takes."""
-        if counted not in self._over and len(self._over) >= COUNTS_MAX:
-            counted = _barely(counted)
-        self._over[counted] = self._over.get(counted, 0) + number
+    def _count_barely(self, who: Who, number: int) -> None:
+        if self._known >= COUNTS_MAX:
+            who = _barely(who)
+        counts = self._counts.setdefault(who, {})
+        self._known += _NOTHING not in counts
+        counts[_NOTHING] = counts.get(_NOTHING, 0) + number
 
     def due(self) -> list[tuple[Counted, int]]:
-        """Answer what was counted and not yet taken as written; see `settled`."""
-        due = dict(self._over)
-        for counted, number in _positive(self._counts):
-            due[counted] = due.get(counted, 0) + number
-        return [*due.items()]
-
-    def settled(self, due: list[tuple[Counted, int]]) -> None:
-        """Take it that what `due` answered is written.
+        """Answer what was counted and not yet taken as written; see `settled`.
 
         A count of the present minute stays known at zero: written again, it is no new one.
         """
-        for counted, number in due:
-            rest = number - self._over.pop(counted, 0)
-            if rest:
-                self._counts[counted] -= rest
+        with self._turns:
+            counted, self._past = [*self._past, (self._minute, self._counts)], []
+            self._counts = {who: dict.fromkeys(acts, 0) for who, acts in self._counts.items()}
+        for minute, counts in counted:
+            self._set_aside(minute, counts)
+        return [*self._over.items()]
+
+    def _set_aside(self, minute: int, counts: dict[Who, dict[What, int]]) -> None:
+        """Keep the counts until they are written, however long that takes."""
+        over = self._over
+        for who, acts in counts.items():
+            for act, number in acts.items():
+                if not number:
+                    continue
+                counted = _counted(minute, who, act)
+                if counted not in over and len(over) >= COUNTS_MAX:
+                    counted = _counted(minute, _barely(who), _NOTHING)
+                over[counted] = over.get(counted, 0) + number
+
+    def settled(self) -> None:
+        """Take it that what `due` answered is written."""
+        self._over.clear()
 
 
-_NOTHING: Final = ("",) * (len(Counted._fields) - 3)
+def _barely(who: Who) -> Who:
+    kind, outcome, *_ = who
+    return kind, outcome, "", "", ""
 
 
-def _barely(counted: Counted) -> Counted:
-    minute, kind, outcome, *_ = counted
-    return Counted(minute, kind, outcome, *_NOTHING)
-
-
-def _positive(counts: dict[Counted, int]) -> list[tuple[Counted, int]]:
-    return [(counted, number) for counted, number in counts.items() if number]
+def _counted(minute: int, who: Who, act: What) -> Counted:
+    kind, outcome, principal, token, network = who
+    subject, type_, action, tenant, *code = act
+    return Counted(
+        minute,
+        kind,
+        outcome,
+        code[0] if code else "",
+        tenant,
+        principal,
+        token,
+        subject or "",
+        type_,
+        action,
+        network,
+    )

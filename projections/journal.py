@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import chain, takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
@@ -26,6 +27,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     and_,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -102,6 +104,10 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     resource_id: str | None = None
     namespace: str | None = None
     detail: str | None = None
+
+
+# An entry as it is stored: its members in their order, instants as microseconds since 1970.
+Row = tuple[Any, ...]
 
 
 class Kept(NamedTuple):
@@ -262,23 +268,22 @@ def create(connection: Connection, *, role: str | None = None) -> None:
 
 def write(
     connection: Connection,
-    entries: Sequence[Entry],
+    entries: Sequence[Row],
     counts: Iterable[tuple[Counted, int]],
     uses: Iterable[tuple[str, LastUse]],
-) -> None:
+) -> int:
     """Write a batch: entries under the next numbers, then counts, which are added up.
 
-    Last uses are written where they are newer.
+    Last uses are written where they are newer. Answers the number of the batch.
 
     The head's row is taken first and held to the end, so that the numbers of all processes come
     in the order of their commits: who has read up to one number has missed none before it.
     """
     added = sorted(counts)
     taken = len(entries) + len(added)
-    taking = update(_HEAD).values(sequence=_HEAD.c.sequence + taken, turn=_HEAD.c.turn + 1)
-    last, turn = connection.execute(taking.returning(_HEAD.c.sequence, _HEAD.c.turn)).one()
+    last, turn = connection.execute(_TAKING, {"taken": taken}).one()
     first = last - taken + 1
-    rows = [_values(number, one) for number, one in enumerate(entries, first)]
+    rows = [(number, *one) for number, one in enumerate(entries, first)]
     if connection.dialect.name == "postgresql":
         _copy(connection, rows)
     else:
@@ -288,7 +293,14 @@ def write(
     _insert(connection, COUNTS, sums, _ADDING)
     used = [(id_, _stored(use.at), *use[1:], turn) for id_, use in sorted(uses)]
     _insert(connection, _LAST_USES, used, _RENEWING)
+    return cast("int", turn)
 
+
+_TAKING: Final = (
+    update(_HEAD)
+    .values(sequence=_HEAD.c.sequence + bindparam("taken"), turn=_HEAD.c.turn + 1)
+    .returning(_HEAD.c.sequence, _HEAD.c.turn)
+)
 
 _CLOCK: Final = _FIELDS.index("clock") + 1
 _values_until_clock: Final = attrgetter(*_FIELDS[:_CLOCK])
@@ -313,32 +325,42 @@ _RENEWING: Final = " ".join(
     )
 )
 
-# Rows that one statement inserts. SQLite's driver lets the event loop go on after each statement,
-# and then has to wait for its turn: a turn for each row would cost many times the row.
-_ROWS_AT_ONCE: Final = (256, 32, 4, 1)
+# Rows that one statement inserts, and fewer at the end. SQLite's driver lets the event loop go on
+# after each statement, and then has to wait for its turn: a turn for each row would cost many times
+# the row. It keeps what it compiled, so the many different ends are small.
+_ROWS_AT_ONCE: Final = 256
+_ROWS_AT_THE_END: Final = 64
 
 
-def _values(number: int, entry: Entry) -> tuple[Any, ...]:
+def row_of(entry: Entry) -> Row:
+    """Answer an entry as it is stored."""
     at, *before, clock = _values_until_clock(entry)
-    return number, _stored(at), *before, _stored(clock), *_values_from_there(entry)
+    return _stored(at), *before, _stored(clock), *_values_from_there(entry)
 
 
 def _insert(
     connection: Connection, table: Table, rows: list[tuple[Any, ...]], conflict: str = ""
 ) -> None:
     """Insert past the library, whose care for each value takes longer than the database."""
-    names = table.columns.keys()
     on_sqlite = connection.dialect.name == "sqlite"
+    done = 0
+    while done < len(rows):
+        left = len(rows) - done
+        size = min(left, _ROWS_AT_ONCE if left >= _ROWS_AT_ONCE else _ROWS_AT_THE_END)
+        statement = _inserting(table, size, conflict, on_sqlite=on_sqlite)
+        values = tuple(chain.from_iterable(rows[done : done + size]))
+        connection.exec_driver_sql(statement, values)
+        done += size
+
+
+@lru_cache(_ROWS_AT_ONCE)
+def _inserting(table: Table, number: int, conflict: str, *, on_sqlite: bool) -> str:
+    """Answer the statement that inserts so many rows."""
+    names = table.columns.keys()
     place = table.name if on_sqlite else f"{SCHEMA}.{table.name}"
     row = f"({', '.join('?' if on_sqlite else '%s' for _ in names)})"
-    done = 0
-    for size in _ROWS_AT_ONCE:
-        clauses = [f"INSERT INTO {place} ({', '.join(names)})", "VALUES", ", ".join([row] * size)]
-        statement = " ".join([*clauses, conflict])
-        while len(rows) - done >= size:
-            values = tuple(chain.from_iterable(rows[done : done + size]))
-            connection.exec_driver_sql(statement, values)
-            done += size
+    clauses = [f"INSERT INTO {place} ({', '.join(names)})", "VALUES", ", ".join([row] * number)]
+    return " ".join([*clauses, conflict])
 
 
 def _copy(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
@@ -440,11 +462,15 @@ def counted(
     return tuple((Counted(*key), number) for *key, number, _ in found)
 
 
-def last_uses(connection: Connection, after: int) -> tuple[int, dict[str, LastUse]]:
-    """Answer the last uses that were written by batches behind one, and the last such batch."""
-    found = connection.execute(select(_LAST_USES).where(_LAST_USES.c.turn > after)).all()
+def last_uses(connection: Connection, after: int, own: int = 0) -> tuple[int, dict[str, LastUse]]:
+    """Answer the last uses that were written by batches behind one, and the last such batch.
+
+    Those of a batch of one's `own`, the newest of all, are known already and left out.
+    """
+    others = and_(_LAST_USES.c.turn > after, _LAST_USES.c.turn != own)
+    found = connection.execute(select(_LAST_USES).where(others)).all()
     uses = {row.id: LastUse(row.at, row.address, row.agent) for row in found}
-    return max((row.turn for row in found), default=after), uses
+    return max([after, own, *(row.turn for row in found)]), uses
 
 
 # Retention

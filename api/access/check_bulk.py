@@ -32,7 +32,6 @@ from api.questions import (
     decode_evaluation,
     given,
     refuse_malformed,
-    typed_subject,
     with_defaults,
 )
 from api.request_errors import MalformedError, RequestError
@@ -257,7 +256,7 @@ class _Desk:
             allowed = judge.decide(asked, moment)
         except _FAILS_ALONE as error:
             return DecisionForm(decision=False, context=failed(error).context)
-        decided.append(Decided(asked, *typed_subject(question), allowed))
+        decided.append((asked, question, allowed))
         return _ALLOWED if allowed else _DENIED
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
-from api.journal import Decided, Decisions
+from api.journal import Decisions
 from api.judging import Asker, Judge
 from api.questions import decode_evaluation, typed_subject
 from domain.ids import ServiceAccountId
@@ -144,6 +144,5 @@ async def _answers(service: Service, prepared: list[Prepared]) -> Iterator[Decis
         token = tokens[ServiceAccountId(typed_subject(words)[1])]
         asker = Asker(token.owner, token, "192.0.2.1", "req-1")
         asked = judge.read(asker, words, moment)
-        decided = Decided(asked, *typed_subject(words), judge.decide(asked, moment))
-        found.append(Decisions(asker, moment, (decided,)))
+        found.append(Decisions(asker, moment, ((asked, words, judge.decide(asked, moment)),)))
     return cycle(found)

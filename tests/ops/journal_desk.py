@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import UNSET
 
-from api.journal import Decided, Decisions
+from api.journal import Decisions
 from api.judging import Asked, Asker, Moment
+from api.questions import Evaluation, Subject
 from domain.ids import MAIN, ServiceAccountId, TokenId
 from domain.state import State
 from domain.tokens import Token
@@ -71,9 +72,8 @@ def decisions(
 ) -> Decisions:
     """So many equal answers in one request."""
     asked = Asked(BOT, "FLOW", action, MAIN, None, None, None, "", explains=False)
-    return Decisions(
-        by or asker(), MOMENT, [Decided(asked, "service_account", "bot", allowed)] * number
-    )
+    written = Evaluation(Subject("service_account", "bot"))
+    return Decisions(by or asker(), MOMENT, [(asked, written, allowed)] * number)
 
 
 class Desk:

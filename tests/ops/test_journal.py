@@ -85,9 +85,10 @@ def test_the_sums_find_what_is_lost(desk: Desk, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_full_queue_turns_away_counts_and_tells(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The memory is bounded; what had no room is told by number and in the log, once a minute."""
+    desk = Desk(tmp_path / "journal.db", "all")
     desk.journal.decided(decisions(QUEUE_MAX, allowed=False))
     desk.journal.decided(decisions(2, allowed=False))
     desk.journal.noted(SIGNED_IN)
@@ -100,21 +101,25 @@ def test_a_full_queue_turns_away_counts_and_tells(
 
     told = [record for record in caplog.records if record.msg == "journal entries were dropped"]
     assert [3] == [vars(record)["dropped"] for record in told]
-    assert (QUEUE_MAX, 0) == (desk.counted() + len(desk.kept()), desk.journal.tally().queued)
+    assert (QUEUE_MAX, 0) == (len(desk.kept()), desk.journal.tally().queued)
+    desk.engine.dispose()
 
 
-def test_allows_of_too_many_things_at_once_are_told_as_dropped(
+def test_a_flood_of_decisions_needs_no_room_and_loses_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is counted at once is bounded too; what is known already is still counted."""
-    monkeypatch.setattr(ops_journal, "QUEUE_MAX", 2)
-    for number in range(5):
-        desk.journal.decided(decisions(action=f"A{number}"))
-    desk.journal.decided(decisions(action="A0"))
+    """By default a flood is counted at once, under bounded names: nothing of it is dropped."""
+    monkeypatch.setattr(ops_journal, "QUEUE_MAX", 120)
+    for number in range(500):
+        desk.journal.decided(decisions(10, allowed=bool(number % 2), action=f"A{number}"))
+    tally = desk.journal.tally()
+    assert (120, 5_000 - 120, 0) == (tally.queued, tally.counted, tally.dropped)
 
     desk.write()
 
-    assert (3, 3) == (desk.counted(), desk.journal.tally().dropped)
+    assert (120, 5_000 - 120) == (len(desk.kept()), desk.counted())
+    with desk.engine.connect() as connection:
+        assert len(journal.counted(connection, 0, 2**40)) <= 64 + 2
 
 
 def test_what_cannot_be_written_is_kept_in_order_and_written_later(
@@ -193,11 +198,11 @@ def test_the_thread_outlives_what_it_cannot_read(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A fault of ours at one act is logged and told as lost; whoever waits for it is refused."""
-    monkeypatch.setattr(ops_journal, "decision", lambda *_: 1 / 0)
+    monkeypatch.setattr(ops_journal, "network_of", lambda _: 1 / 0)
     desk.journal.start()
 
     async def ask() -> None:
-        desk.journal.decided(decisions(allowed=False))
+        desk.journal.noted(REFUSED)
         with pytest.raises(UnavailableError) as refused:
             await desk.journal.settle()
         assert "journal.unwritable" == refused.value.code
@@ -267,7 +272,7 @@ def test_a_journal_that_writes_all_refusals_is_found_out(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Control of security 2.11: without budgets the same flood is far beyond the bound."""
-    monkeypatch.setattr(Folding, "admits", lambda *_, **__: True)
+    monkeypatch.setattr(Folding, "admits", lambda *_, **__: 1)
 
     assert flood(desk, 20_000) > 10_000_000 / 5
 

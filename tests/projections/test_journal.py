@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, exc, select, text
 
 from ops.postgres import ROLE
 from projections import journal
-from projections.journal import Counted, Entry, LastUse, Wanted
+from projections.journal import Counted, Entry, LastUse, Wanted, row_of
 from projections.views import SCHEMA, open_postgresql
 from tests.fixed_inputs import START
 from tests.postgres import create_database, drop_database
@@ -38,7 +38,7 @@ def write(
 ) -> None:
     """Write a batch in a transaction of its own."""
     with engine.begin() as connection:
-        journal.write(connection, entries, counts, uses)
+        journal.write(connection, [*map(row_of, entries)], counts, uses)
 
 
 def sequences(engine: Engine, wanted: Wanted = EVERYTHING) -> list[int]:
@@ -73,7 +73,7 @@ def test_numbers_have_no_gap_whatever_was_rolled_back_or_pruned(journal_engine: 
     """
     write(journal_engine, ENTRY, ENTRY)
     with journal_engine.connect() as failed:
-        journal.write(failed, [ENTRY], [], [])
+        journal.write(failed, [row_of(ENTRY)], [], [])
         failed.rollback()
     with journal_engine.begin() as connection:
         journal.prune(connection, START + MINUTE, 10)
@@ -165,6 +165,18 @@ def test_the_later_use_stays_whoever_writes_last(journal_engine: Engine) -> None
     with journal_engine.connect() as connection:
         assert {"t2": early} == journal.last_uses(connection, turn)[1]
         assert {"t1": late, "t2": early} == journal.last_uses(connection, 0)[1]
+
+
+def test_what_one_wrote_oneself_is_not_read_back(journal_engine: Engine) -> None:
+    """A process learns the last uses that others wrote; its own, which may be many, it knows."""
+    use = LastUse(START, "192.0.2.1", "curl")
+    write(journal_engine, uses=(("t1", use),))
+    with journal_engine.begin() as connection:
+        own = journal.write(connection, [], [], [("t2", use)])
+
+        assert (own, {"t1": use}) == journal.last_uses(connection, 0, own)
+        assert (own, {}) == journal.last_uses(connection, own - 1, own)
+        assert (own, {}) == journal.last_uses(connection, own)
 
 
 def test_only_what_is_too_old_is_pruned_a_few_at_a_time(journal_engine: Engine) -> None:

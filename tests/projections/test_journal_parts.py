@@ -13,7 +13,7 @@ from domain.state import State
 from projections import exporting, journal, journal_parts
 from projections.audit import EVERYWHERE
 from projections.exporting import Format, Telling, Wanted
-from projections.journal import Counted, Entry
+from projections.journal import Counted, Entry, row_of
 from projections.journal_parts import Count, Noted, kinds_of, members, subject_of, summary, told
 from projections.trail import EVERYTHING, Sought
 from tests.fixed_inputs import START
@@ -41,7 +41,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def write(engine: Engine, *entries: Entry, counts: tuple[tuple[Counted, int], ...] = ()) -> None:
     """Write a batch in a transaction of its own."""
     with engine.begin() as connection:
-        journal.write(connection, entries, counts, ())
+        journal.write(connection, [*map(row_of, entries)], counts, ())
 
 
 def filled(engine: Engine) -> None:

@@ -55,7 +55,7 @@ ALL = Until(9, 9)
 def connection(journal_engine: Engine) -> Iterator[Connection]:
     """Yield a connection to a journal that holds one of each kind."""
     with journal_engine.begin() as writing:
-        journal.write(writing, ENTRIES, [], [])
+        journal.write(writing, [*map(journal.row_of, ENTRIES)], [], [])
     with journal_engine.connect() as found:
         yield found
 

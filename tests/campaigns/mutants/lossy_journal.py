@@ -9,7 +9,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from projections import journal
-from projections.journal import Counted, Entry, LastUse
+from projections.journal import Counted, LastUse, Row
 from tests.campaigns.mutants.start import broken
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ _WRITTEN = itertools.count(1)
 
 def write_nearly_all(
     connection: Connection,
-    entries: Sequence[Entry],
+    entries: Sequence[Row],
     counts: Sequence[tuple[Counted, int]],
     uses: Sequence[tuple[str, LastUse]],
-) -> None:
+) -> int:
     """Write a batch, but drop some of it and say nothing."""
     kept = [entry for entry in entries if next(_WRITTEN) % ONE_IN]
-    _WRITE(connection, kept, counts, uses)
+    return _WRITE(connection, kept, counts, uses)
 
 
 if __name__ == "__main__":
