@@ -16,7 +16,7 @@ from api.access_forms import AccessForm, access_form
 from domain import commands
 from domain.ids import CommandId, TenantId
 from domain.state import Draft, Recorded, apply
-from projections.access_delta import delta
+from projections.access_delta import Delta, delta
 from projections.shown import shown
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ async def rehearse(call: Call, command: commands.Command, context: commands.Cont
         command_id=CommandId(call.service.inputs.id()),
         fingerprint=UNSET,
     )
-    facts, after = await asyncio.to_thread(_decided, before, command, context)
-    events = [fact.envelope.event for fact in facts]
-    found = await asyncio.to_thread(delta, before, after, events, context.at.timestamp())
+    async with call.service.exports.turn:
+        facts, after, found = await asyncio.to_thread(_decided, before, command, context)
     is_erased = call.service.vault.is_erased
     return DryRunForm(
         position=before.position,
@@ -74,14 +73,15 @@ async def rehearse(call: Call, command: commands.Command, context: commands.Cont
 
 def _decided(
     before: State, command: commands.Command, context: commands.Context
-) -> tuple[list[Fact], State]:
+) -> tuple[list[Fact], State, Delta]:
     draft = Draft(before)
     events = commands.decide(draft, command, context)
     if isinstance(events, Recorded):
         # Not with an id that was just made.
-        return [], before
+        return [], before, Delta()
     facts = [*commands.facts_of(command, context, events, before.position)]
     for fact in facts:
         commands.record_of(fact)
         apply(draft, fact)
-    return facts, draft.finish()
+    after = draft.finish()
+    return facts, after, delta(before, after, events, context.at.timestamp())

@@ -99,7 +99,8 @@ async def blame_access(tenant: FromPath[str], call: NamedDependency[Call]) -> Re
         facts = map(decode, call.service.records.at(positions))
         return blame.intervals(facts, subject, question, now)
 
-    intervals = await asyncio.to_thread(found)
+    async with call.service.exports.turn:
+        intervals = await asyncio.to_thread(found)
     edges = [edge for interval in intervals for edge in interval if edge is not None]
     told = await _told(call, edges)
     forms = tuple(

@@ -28,7 +28,8 @@ async def with_access(call: Call, entries: Sequence[TrailEntry]) -> list[TrailEn
     In a tenant's trail those of the tenant. Both states are folded, as any past is.
     """
     positions = [entry.position for entry in entries]
-    found = await asyncio.to_thread(_deltas, call.service, positions)
+    async with call.service.exports.turn:
+        found = await asyncio.to_thread(_deltas, call.service, positions)
     told: list[TrailEntry] = []
     for entry, (states, one) in zip(entries, found, strict=True):
         access = await access_form(call, states, _here(call, one), RIGHTS_MAX)
