@@ -135,6 +135,9 @@ def _of_one_type(path: str) -> str:
     query = "?alias=x" if path.endswith("{type}") else ""
     if path.endswith("/tail"):
         query = "?after=0&seconds=0"
+    if path.endswith("/journal"):
+        # Of all that is asked here it tells, so that no two readings are alike.
+        query = "?type=journal.sign_in"
     return path.replace("{type}", "identity") + query
 
 
