@@ -94,6 +94,7 @@ def telling(
         state=state,
         shown=shown,
         person=person,
+        proves=tenant is None,
     )
 
 

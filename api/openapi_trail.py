@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from api.access.walks import WORD_CHARACTERS_MAX
-from api.trail.events import ORDERS
-from api.trail.questions import FILTERS, OUTCOMES
+from api.trail.questions import FILTERS, ORDERS, OUTCOMES
 from api.trail.tail import SECONDS_MAX
 
 Schema = dict[str, Any]

@@ -2,7 +2,8 @@
 
 The line is that of `projections.export_lines`. Its envelope holds the bytes as they are stored,
 digests included, because the leaf in the log's tree follows from them alone; what a reader is
-shown beside them leaves the digests out.
+shown beside them leaves the digests out. A part of the log proves nothing as a whole, so there an
+event that holds digests or sealed values comes without those bytes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def line(told: Told, telling: Telling) -> bytes:
     members: dict[str, Any] = msgspec.json.decode(written)
     for name in HIDDEN.get(record.topic, ()):
         del members["event"][name]
+    if not telling.proves:
+        del members["envelope"]
     return one_line(msgspec.json.encode(members)) + b"\n"
 
 

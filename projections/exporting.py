@@ -46,7 +46,8 @@ class Told(NamedTuple):
 class Telling(Struct, frozen=True, kw_only=True):
     """What an export tells besides its events.
 
-    Names are those of `state`; `person` answers a person's, None where it is not to be told.
+    Names are those of `state`; `person` answers a person's, None where it is not to be told. One
+    that `proves` itself holds every event exactly as it is stored, closed values and all.
     """
 
     public_url: str
@@ -54,6 +55,7 @@ class Telling(Struct, frozen=True, kw_only=True):
     state: State
     shown: Shown
     person: Callable[[UserId], str | None]
+    proves: bool = True
 
     def principal(self, id_: str) -> str | None:
         """Answer the name of a user or service account, None where there is none to tell."""

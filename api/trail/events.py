@@ -17,10 +17,9 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from api import listing
 from api.access import walks
-from api.call import OWNER, Call, needs, position_parameter
+from api.call import OWNER, Call, needs
 from api.cursors import Cursor
 from api.journal import read_trail
-from api.request_errors import MalformedError
 from api.trail import items, questions
 from api.trail.changes import ENTRIES_MAX, with_access
 from api.trail.items import RelatedEntry, TrailEntry
@@ -35,7 +34,6 @@ _LISTED_BY_OWNER: Final = {**OWNER, "walks": True}
 _VIEWED: Final = needs(Permission("AUDITLOG", "VIEW"))
 
 RELATED_MAX: Final = 20
-ORDERS: Final = ("asc", "desc")
 _OTHERS: Final = ("after", "before", "order", "limit", "cursor", "access")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}\Z")
 
@@ -101,24 +99,20 @@ async def list_all_events(call: NamedDependency[Call]) -> Response[EventPage]:
 
 async def _list(call: Call) -> Response[EventPage]:
     sought = questions.sought(call, *_OTHERS)
-    after = position_parameter(call.query, "after")
-    before = position_parameter(call.query, "before")
-    order = call.parameter("order") or ("desc" if after is None else "asc")
-    if order not in ORDERS:
-        raise MalformedError("filters.invalid", "order: must be asc or desc")
+    after, before, newest_first = questions.span(call)
     at = await walks.stand(call)
     if call.flag("access") and at.limit > ENTRIES_MAX:
         fault = FieldFault("limit", f"must be at most {ENTRIES_MAX} with access", "page.invalid")
         raise InvalidError("page.invalid", f"limit {fault.detail}", fields=(fault,))
     until = at.position if before is None else min(at.position, before - 1)
-    part = await _part(call, sought, at, (after or 0, until), backwards=order == "desc")
+    part = await _part(call, sought, at, (after or 0, until), backwards=newest_first)
     found = await items.items(call, part.entries)
     if call.flag("access"):
         found = await with_access(call, found)
     await read_trail(call, "audit_read", results=len(found))
     sealed = call.service.evidence.sealed_through
     page = EventPage(items=found, through=part.through, sealed_through=sealed)
-    if after is not None and order == "asc":
+    if after is not None and not newest_first:
         return call.answer(structs.replace(page, next_after=part.through), position=at.position)
     if part.is_last:
         return call.answer(page, position=at.position)

@@ -17,7 +17,7 @@ from litestar.params import FromPath
 from msgspec import UNSET, Struct, UnsetType
 
 from api.access.walks import page_limit
-from api.call import OWNER, Call, needs, position_parameter
+from api.call import OWNER, Call, needs
 from api.journal import read_trail
 from api.request_errors import MalformedError
 from api.trail import items, questions
@@ -30,7 +30,6 @@ from projections.journal_parts import Noted, actor_type, summary
 if TYPE_CHECKING:
     from projections.sentences import NameOf
 
-ORDERS: Final = ("asc", "desc")
 _OTHERS: Final = ("after", "before", "order", "limit")
 
 # Shapes
@@ -126,11 +125,7 @@ async def list_whole_journal(call: NamedDependency[Call]) -> Response[JournalPag
 
 async def _list(call: Call) -> Response[JournalPage]:
     sought = questions.sought(call, *_OTHERS)
-    after = position_parameter(call.query, "after")
-    before = position_parameter(call.query, "before")
-    order = call.parameter("order") or ("desc" if after is None else "asc")
-    if order not in ORDERS:
-        raise MalformedError("filters.invalid", "order: must be asc or desc")
+    after, before, newest_first = questions.span(call)
     if call.past:
         raise MalformedError("position.invalid", "the journal is read by its own numbers")
     limit, kept = page_limit(call), call.service.journal
@@ -140,13 +135,13 @@ async def _list(call: Call) -> Response[JournalPage]:
     if before is not None:
         until = min(until, before - 1)
     wanted = Wanted(scope=questions.scope(call), after=after or 0, until=until, sought=sought)
-    found = await kept.ask(_page, wanted, limit, order == "desc")
+    found = await kept.ask(_page, wanted, limit, newest_first)
     name_of = await items.names_of(call, {one.entry.principal for one in found})
     await read_trail(call, "audit_read", results=len(found))
     page = JournalPage(
         items=[_form(call, one, name_of) for one in found],
-        next_before=found[-1].sequence if order == "desc" and len(found) == limit else UNSET,
-        next_after=UNSET if order == "desc" else _through(found, limit, max(after or 0, until)),
+        next_before=found[-1].sequence if newest_first and len(found) == limit else UNSET,
+        next_after=UNSET if newest_first else _through(found, limit, max(after or 0, until)),
     )
     return call.answer(page)
 

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from api.access.walks import WORD_CHARACTERS_MAX
+from api.call import position_parameter
 from api.paging import read_instant
 from api.request_errors import MalformedError
 from domain.ids import TenantId
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from api.call import Call
 
 TOPICS_MAX: Final = 50
+ORDERS: Final = ("asc", "desc")
 OUTCOMES: Final = (OUTCOME, "DENIED")
 NAMELESS: Final[Mapping[str, str]] = {}
 # What every reading route takes (http-api 6).
@@ -57,6 +59,23 @@ def sought(call: Call, *others: str, called: Mapping[str, str] = NAMELESS) -> So
             raise _bad(name, f"{filter_} is given already")
         found[field] = read(name, value)
     return Sought(**found)
+
+
+class Span(NamedTuple):
+    """From where on a list is asked for, up to where, and from which end."""
+
+    after: int | None
+    before: int | None
+    newest_first: bool
+
+
+def span(call: Call) -> Span:
+    """Read `after`, `before` and `order`; with `after` and no order a list is a feed."""
+    after = position_parameter(call.query, "after")
+    order = call.parameter("order") or ("desc" if after is None else "asc")
+    if order not in ORDERS:
+        raise _bad("order", "must be asc or desc")
+    return Span(after, position_parameter(call.query, "before"), order == "desc")
 
 
 def _text(name: str, value: str) -> str:

@@ -123,6 +123,18 @@ def test_an_export_holds_a_tenants_events_and_no_others(http: Served) -> None:
     ]
 
 
+def test_a_tenants_export_holds_no_digest_of_a_token(http: Served) -> None:
+    """Audit-export 2.4: the owner's, which proves the whole log, holds the bytes as stored."""
+    http.post(f"main/service-accounts/{http.account('bot')}/api-tokens", {"name": "deploy"})
+    query = "?type=token.issued.v1"
+
+    (own,) = lines(http.get(f"{PATH}{query}").text)
+    whole = lines(http.get(f"audit/export{query}").text)
+
+    assert "envelope" not in own
+    assert all("envelope" in line for line in whole)
+
+
 def test_an_export_goes_on_where_the_last_one_ended(http: Served, small_pages: None) -> None:
     """Audit-export 1: runs that each ask behind the last `until` miss nothing, repeat nothing."""
     del small_pages

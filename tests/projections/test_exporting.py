@@ -129,6 +129,19 @@ def test_no_format_shows_a_hash_a_password_or_what_is_sealed(world: World) -> No
         assert not [secret for secret in secrets if secret in text], name
 
 
+def test_a_part_of_the_log_carries_no_digest_at_all(world: World) -> None:
+    """Audit-export 2.4: only what is proved as a whole needs the very bytes."""
+    whole, part = world.telling(), msgspec.structs.replace(world.telling(), proves=False)
+    guarded = [one for one in world.told if exporting.is_guarded(one.record)]
+
+    for one in world.told:
+        line = msgspec.json.decode(NDJSON.line(one, part))
+        assert ("envelope" in line) is not exporting.is_guarded(one.record)
+        assert line["leaf_hash"]
+    assert guarded
+    assert all("envelope" in msgspec.json.decode(NDJSON.line(one, whole)) for one in guarded)
+
+
 def test_a_password_stays_closed_whoever_asks(world: World) -> None:
     """Audit-export 2.4: not even its hash; but that it was erased is told."""
     passwords = [one for one in world.told if one.record.topic == PasswordSet.topic]
