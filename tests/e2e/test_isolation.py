@@ -254,7 +254,10 @@ def shown(owner: Client, tenants: Tenants) -> list[Any]:
         f"{beta}/principals/{ids['service account']}/aliases",
         f"{beta}/auditlogs/search?size=100&filters[event][NOT_CONTAINS]=journal.",
     )
-    return [owner.made("GET", path) for path in paths]
+    found = [owner.made("GET", path) for path in paths]
+    # How far the log is signed goes on by itself.
+    found[-1].pop("sealedThrough")
+    return found
 
 
 def test_a_tenants_check_knows_nobody_of_another(served: Node, tenants: Tenants) -> None:

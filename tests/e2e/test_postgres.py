@@ -111,7 +111,12 @@ def test_two_owners_removed_by_way_of_two_processes_leave_one(cluster: Cluster) 
 
     say("A5, two processes", verdict, seed=SEED)
     assert verdict.standing >= 1
-    assert verdict.unfair == set()
+    assert verdict.unfair == set(), "".join(warnings(cluster))
+
+
+def warnings(cluster: Cluster) -> list[str]:
+    """Return what the nodes have warned of, for whoever looks into a failure."""
+    return [line for node in cluster.nodes for line in node.output if '"warning"' in line]
 
 
 def test_a_race_that_is_retried_blindly_leaves_no_owner(tmp_path: Path) -> None:
