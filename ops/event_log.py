@@ -275,6 +275,8 @@ class PostgresLog(PostgresReader):
         self._doubted = False
         super().__init__(url, log_id)
         self._others_at = -COURTESY_SECONDS
+        # How many connections had been read through when the one that writes was last sound.
+        self._sound_at = self.connections
         # Told, in the appending thread, when an append has lost its answer.
         self.on_doubt: Callable[[], None] = lambda: None
         self._store = _postgres_store(connection_string(url))
@@ -295,6 +297,7 @@ class PostgresLog(PostgresReader):
         what this log has read or stored (`event-log.md` 7).
         """
         events = _stored_events(self._id, position, records)
+        self._renew()
         if self._doubted:
             self._find_known()
         try:
@@ -311,6 +314,17 @@ class PostgresLog(PostgresReader):
             self._others_at = time.monotonic()
             self._known = found[-1]
         return found
+
+    def _renew(self) -> None:
+        """Put away a connection that ended when the one for reading did: it would cost an append.
+
+        Its answer would be lost, and everyone who waits be turned away, though all is well again.
+        Behind the new one there may be another server.
+        """
+        if self._sound_at != self.connections:
+            self._store.pool.check()
+            self._sound_at = self.connections
+            self._doubted = True
 
     def _find_known(self) -> None:
         """Raise LogRegressedError unless the last known record still stands where it stood."""

@@ -30,6 +30,53 @@ def test_a_lost_answer_is_told_before_it_is_followed_up(
     assert distant_log.head() == 3
 
 
+def test_an_append_after_an_outage_that_a_reading_noticed_is_not_in_doubt(
+    distant_log: PostgresLog, proxy: Proxy
+) -> None:
+    """Reliability E1: the database is back, so nobody who waits behind is turned away."""
+    told: list[bool] = []
+    distant_log.on_doubt = lambda: told.append(True)
+    distant_log.append(2, records(2))
+    proxy.cut_all()
+    with pytest.raises(StoreUnreachableError):
+        distant_log.head()
+    assert distant_log.head() == 2
+
+    distant_log.append(3, records(3))
+
+    assert not told
+    assert distant_log.head() == 3
+
+
+def test_an_append_that_meets_the_outage_itself_is_in_doubt(
+    distant_log: PostgresLog, proxy: Proxy
+) -> None:
+    """Control of the above: on the connection that ended, the answer is lost."""
+    told: list[bool] = []
+    distant_log.on_doubt = lambda: told.append(True)
+    distant_log.append(2, records(2))
+    proxy.cut_all()
+
+    distant_log.append(3, records(3))
+
+    assert told
+    assert distant_log.head() == 3
+
+
+def test_an_append_after_a_noticed_outage_looks_for_what_it_knows(
+    distant_log: PostgresLog, postgres_store: PostgresStore, proxy: Proxy
+) -> None:
+    """Event-log 7: another server may stand there now, with a shorter log."""
+    distant_log.append(2, records(2))
+    fail_over(postgres_store, proxy)
+    with pytest.raises(StoreUnreachableError):
+        distant_log.head()
+    assert distant_log.head() == 2
+
+    with pytest.raises(LogRegressedError):
+        distant_log.append(3, records(3))
+
+
 def fail_over(store: PostgresStore, proxy: Proxy) -> None:
     """Let the log lose its last position and go on without it, as an asynchronous standby does."""
     store.database.execute(
