@@ -7,7 +7,7 @@ has to be read, however long it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 from msgspec import UNSET, Struct, structs
@@ -19,7 +19,7 @@ from projections.access_delta import Delta, Right, between, holders
 from projections.audit_shapes import Shape
 
 if TYPE_CHECKING:
-    from domain.ids import PrincipalId, SubjectId, TenantId
+    from domain.ids import PrincipalId, RoleId, SubjectId, TenantId
     from domain.principals import Binding, Membership
     from domain.state import State
 
@@ -88,8 +88,11 @@ def _differences(before: State, after: State, narrowed: Narrowed) -> Iterator[Di
             continue
         was, is_ = (_shape(state, narrowed.tenant, kind, key) for state in (before, after))
         if was != is_:
-            id_ = "/".join(key) if isinstance(key, tuple) else str(key)
-            yield Difference(kind=kind, id=id_, before=was, after=is_)
+            yield Difference(kind=kind, id=_told(key), before=was, after=is_)
+
+
+def _told(key: str | tuple[str, str]) -> str:
+    return key if isinstance(key, str) else "/".join(key)
 
 
 def _changed(before: State, after: State, tenant: TenantId) -> Iterator[_Key]:
@@ -99,13 +102,18 @@ def _changed(before: State, after: State, tenant: TenantId) -> Iterator[_Key]:
             found = table(before).get(key) or table(after)[key]
             if found.tenant == tenant:
                 yield kind, key
-    defaults = {state.default_roles.get(tenant) for state in (before, after)}
-    if len(defaults) > 1:
-        yield from (("role", role) for role in defaults if role is not None)
+    for role in _one_default_alone(before, after, tenant):
+        yield "role", role
     yield from _changed_members(before, after, tenant)
     for kind, principal in _changed_principals(before, after):
         if any(tenant in state.access.get(principal, ()) for state in (before, after)):
             yield kind, principal
+
+
+def _one_default_alone(before: State, after: State, tenant: TenantId) -> Iterable[RoleId]:
+    """Answer which roles are the default at one of the moments and not at the other."""
+    defaults = {state.default_roles.get(tenant) for state in (before, after)}
+    return [role for role in defaults if role is not None] if len(defaults) > 1 else ()
 
 
 def _changed_members(before: State, after: State, tenant: TenantId) -> Iterator[_Key]:
@@ -114,7 +122,8 @@ def _changed_members(before: State, after: State, tenant: TenantId) -> Iterator[
         found = before.groups.get(group) or after.groups[group]
         if found.tenant == tenant:
             was, is_ = before.members.get(group, nobody), after.members.get(group, nobody)
-            yield from (("membership", (group, one)) for one in _unlike(was, is_))
+            for one in _unlike(was, is_):
+                yield "membership", (group, one)
 
 
 def _changed_principals(before: State, after: State) -> Iterator[tuple[Kind, PrincipalId]]:
@@ -151,13 +160,11 @@ _OF_TENANT: Final[dict[Kind, _Table]] = {
 
 
 def _shape(state: State, tenant: TenantId, kind: Kind, key: Any) -> Shape | None:  # noqa: ANN401 - by the kind
-    match kind:
-        case "membership":
-            return shapes.membership(state, *key)
-        case "tenant_access":
-            return shapes.tenant_access(state, tenant, key)
-        case _:
-            return _SHAPES[kind](state, key)
+    if kind == "membership":
+        return shapes.membership(state, *key)
+    if kind == "tenant_access":
+        return shapes.tenant_access(state, tenant, key)
+    return _SHAPES[kind](state, key)
 
 
 _SHAPES: Final[dict[Kind, Callable[[Any, str], Shape | None]]] = {
