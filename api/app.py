@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from api import audit_export, documents, health, metrics, proofs, sign_in, sinks, system
-from api.access import blame, check_bulk, what_can, who_can
+from api.access import blame, check_bulk, compare, what_can, who_can
 from api.authentication import authenticate
 from api.call import POSITION_HEADER, Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
@@ -126,6 +126,7 @@ def _contract() -> list[Any]:
         audit_export,
         check_bulk,
         blame,
+        compare,
         what_can,
         who_can,
         auditlogs,

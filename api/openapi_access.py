@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "listHoldings": ("*type", "*id"),
     "blameAccess": ("*type", "*id", "*resourceType", "*action", "namespace", "resourceId"),
+    "compareAccess": ("*beginning", "ending", "principal", "namespace"),
     "listWhoCan": ("*resourceType", "*action", "namespace", "resourceId", "subjectType"),
 }
 # What every walk through pages of our own takes (http-api 5).

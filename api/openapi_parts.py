@@ -27,6 +27,7 @@ _TEXT: Final = {"type": "string"}
 _POSITION: Final = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _FLAG: Final = {"type": "boolean", "default": False}
 _INSTANT: Final = {"type": "string", "format": "date-time"}
+_MOMENT: Final = {"anyOf": [_POSITION, _INSTANT]}
 _WORD: Final = {"type": "string", "minLength": 1, "maxLength": WORD_CHARACTERS_MAX}
 _SUBJECT: Final = {"type": "string", "enum": ["user", "service_account", "group"]}
 
@@ -91,6 +92,7 @@ _ALL: Final = (
         {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
     ),
     _query("cursor", "The page after the one that answered this as `nextCursor`", _TEXT),
+    _query("principal", "Only about the principal of this id", _WORD),
     _query("q", "Only what contains this text", _TEXT),
     _query("flowId", "Only of this flow", _TEXT),
     _query("executionId", "Only of this execution", _TEXT),
@@ -140,6 +142,8 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "treeSize": _query(
         "size", "The size of the tree; else that of the newest checkpoint", _POSITION
     ),
+    "beginning": _query("from", "From this position or instant", _MOMENT),
+    "ending": _query("to", "To this position or instant, by default now", _MOMENT),
     **openapi_audit.PARAMETERS,
 }
 

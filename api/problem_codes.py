@@ -24,6 +24,7 @@ TITLES: Final[dict[str, str]] = {
     "body.too_large": "Body too large",
     "body.too_slow": "Body sent too slowly",
     "checkpoint.unknown": "Unknown checkpoint",
+    "compare.order": "Moments in the wrong order",
     "connection.too_many": "Too many connections",
     "context.invalid": "Invalid context",
     "cursor.invalid": "Invalid cursor",

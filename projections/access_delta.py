@@ -67,10 +67,17 @@ def delta(before: State, after: State, events: Iterable[Event], now: float) -> D
     and shows in neither.
     """
     touched = {one for event in events for one in touched_by(before, after, event)}
+    return between(before, after, touched, now, now)
+
+
+def between(
+    before: State, after: State, touched: Iterable[_Touched], begun: float, ended: float
+) -> Delta:
+    """Answer what the touched principals gained and lost, each state by a clock of its own."""
     gained: list[Right] = []
     lost: list[Right] = []
     for tenant, found in _by_tenant(touched).items():
-        compared = _Tenant(before, after, tenant, now)
+        compared = _Tenant((before, begun), (after, ended), tenant)
         for principal in found:
             compared.compare(principal, gained, lost)
     owned, owning = set(before.owners), set(after.owners)
@@ -100,26 +107,28 @@ def _rank(right: Right) -> tuple[str, str, tuple[str, ...], str, str]:
 class _Tenant:
     """What two states allow in one tenant."""
 
-    def __init__(self, before: State, after: State, tenant: TenantId, now: float) -> None:
+    def __init__(
+        self, before: tuple[State, float], after: tuple[State, float], tenant: TenantId
+    ) -> None:
         self._before, self._after = before, after
-        self._tenant, self._now = tenant, now
+        self._tenant = tenant
         # Bits are given once and never again, so they mean the same in both states.
-        vocabulary = after if len(_pairs(after, tenant)) >= len(_pairs(before, tenant)) else before
+        known = max(before[0], after[0], key=lambda state: len(_pairs(state, tenant)))
         self._bits = [
-            (1 << bit, access.need(vocabulary, tenant, *pair), pair)
-            for pair, bit in _pairs(vocabulary, tenant).items()
+            (1 << bit, access.need(known, tenant, *pair), pair)
+            for pair, bit in _pairs(known, tenant).items()
         ]
 
     def compare(self, principal: PrincipalId, gained: list[Right], lost: list[Right]) -> None:
         """Add what the principal gained and lost."""
-        held = self._masks(self._before, principal)
-        holds = self._masks(self._after, principal)
+        held = self._masks(*self._before, principal)
+        holds = self._masks(*self._after, principal)
         if held != holds:
             gained += self._beyond(principal, holds, held)
             lost += self._beyond(principal, held, holds)
 
-    def _masks(self, state: State, principal: PrincipalId) -> Masks:
-        compiled = access.compile_subject(state, self._tenant, principal, self._now)
+    def _masks(self, state: State, now: float, principal: PrincipalId) -> Masks:
+        compiled = access.compile_subject(state, self._tenant, principal, now)
         return {} if compiled is None else compiled.masks
 
     def _beyond(self, principal: PrincipalId, masks: Masks, others: Masks) -> Iterator[Right]:
@@ -201,13 +210,16 @@ def _of_role(
 def _of_subject(
     before: State, after: State, tenant: TenantId, subject: SubjectId
 ) -> Iterator[_Touched]:
-    """Yield a principal, or everyone who is or was a group's member."""
+    return ((tenant, principal) for principal in holders(before, after, subject))
+
+
+def holders(before: State, after: State, subject: SubjectId) -> Iterator[PrincipalId]:
+    """Yield who holds or held what a subject is given: a group's members, or the principal."""
     if subject not in before.groups and subject not in after.groups:
-        yield tenant, cast("PrincipalId", subject)
+        yield cast("PrincipalId", subject)
         return
     for state in (before, after):
-        for member in state.members.get(GroupId(subject), ()):
-            yield tenant, member
+        yield from state.members.get(GroupId(subject), ())
 
 
 _TOUCHED: Final[dict[type[Any], Callable[[State, State, Any], Iterator[_Touched]]]] = {

@@ -90,6 +90,7 @@ QUERIES: Final = {
     "tailAllEvents": "?seconds=0",
     "listHoldings": "?type=service_account&id=shared",
     "blameAccess": "?type=service_account&id=shared&resourceType=FLOW&action=VIEW",
+    "compareAccess": "?from=1",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
     "getConsistencyProof": "?from=1",
     "getInclusionProof": "?index=0",
