@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from api.access_forms import AccessForm, access_form
+from api.journal import listed
 from domain import commands
 from domain.ids import CommandId, TenantId
 from domain.state import Draft, Recorded, apply
@@ -56,6 +57,9 @@ async def rehearse(call: Call, command: commands.Command, context: commands.Cont
     )
     async with call.service.exports.turn:
         facts, after, found = await asyncio.to_thread(_decided, before, command, context)
+    access = await access_form(call, (before, after), found, RIGHTS_MAX)
+    # Whose rights would change tells what they are.
+    await listed(call, access.gains + access.losses)
     is_erased = call.service.vault.is_erased
     return DryRunForm(
         position=before.position,
@@ -67,7 +71,7 @@ async def rehearse(call: Call, command: commands.Command, context: commands.Cont
             )
             for fact in facts
         ),
-        access=await access_form(call, (before, after), found, RIGHTS_MAX),
+        access=access,
     )
 
 

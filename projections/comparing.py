@@ -69,6 +69,7 @@ def compare(before: Moment, after: Moment, narrowed: Narrowed) -> Comparison:
     if narrowed.principal is not None:
         touched &= {narrowed.principal}
     found = between(*states, [(narrowed.tenant, one) for one in touched], before.now, after.now)
+    found = _of_tenant(found, states, narrowed)
     if narrowed.namespace is not None:
         found = _within(found, narrowed.namespace)
     return Comparison(differences=differences, access=found)
@@ -200,6 +201,22 @@ def _meets(binding: Binding, namespace: str) -> bool:
 def _touches(place: str, namespace: str) -> bool:
     """Tell whether a place lies at a namespace, below it or above it."""
     return not place or place in ancestors(namespace) or namespace in ancestors(place)
+
+
+def _of_tenant(found: Delta, states: tuple[State, State], narrowed: Narrowed) -> Delta:
+    """Leave out instance owners who have and had no access: a tenant is not to know of them."""
+
+    def kept(owners: tuple[PrincipalId, ...]) -> tuple[PrincipalId, ...]:
+        return tuple(
+            one
+            for one in owners
+            if narrowed.principal in {None, one}
+            and any(narrowed.tenant in state.access.get(one, ()) for state in states)
+        )
+
+    return structs.replace(
+        found, owners_gained=kept(found.owners_gained), owners_lost=kept(found.owners_lost)
+    )
 
 
 def _within(found: Delta, namespace: str) -> Delta:

@@ -209,6 +209,16 @@ def test_who_may_not_ask_is_told_no_right(http: Served) -> None:
     assert (access["gains"], access["gained"], access["hidden"]) == (0, [], True)
 
 
+def test_a_dry_run_is_noted_like_any_question_about_access(http: Served) -> None:
+    """Security 2.11: whoever learns whose rights would change has asked about them."""
+    bot, role = http.account("ci-bot"), http.role(FLOWS)
+    told(http.post(dry("main/bindings"), {"type": "USER", "externalId": bot, "roleId": role}))
+
+    (entry,) = http.get("main/audit/journal?type=journal.search").json()["items"]
+
+    assert (entry["operation"], entry["detail"]) == ("createBinding", {"count": 1})
+
+
 def test_a_flag_that_is_no_flag_is_refused(http: Served) -> None:
     """A misspelt wish to try out must not be a command."""
     problem(http.post("main/groups?dryRun=yes", {"name": "Bots"}), 400, "query.invalid")

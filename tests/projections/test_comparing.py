@@ -16,7 +16,13 @@ from msgspec import structs
 from domain.access import allows
 from domain.ids import MAIN, BindingId, GroupId, RoleId, ServiceAccountId, TenantId
 from domain.permissions import TypeActions
-from domain.principals import BindingDeleted, MemberRemoved, TenantAccessEnded
+from domain.principals import (
+    BindingDeleted,
+    InstanceOwnerGranted,
+    InstanceOwnerRevoked,
+    MemberRemoved,
+    TenantAccessEnded,
+)
 from domain.roles import RoleDescribed, RoleMadeDefault, RolePermissionsSet
 from domain.scopes import Resource, Scope
 from domain.service_accounts import ServiceAccountDisabled
@@ -273,6 +279,24 @@ def test_one_namespace_is_told_of_with_what_covers_it() -> None:
 
     assert [one.id for one in found.differences] == ["above", "at", "below"]
     assert {right.place for right in found.access.gained} == {"", "prod", "prod.billing"}
+
+
+def test_instance_owners_elsewhere_are_not_told_of() -> None:
+    """Security 2.3: who became one and has no access here is a stranger here."""
+    stranger = ServiceAccountId("sa_stranger")
+    before = moment(*account(stranger), InstanceOwnerGranted(principal=OTHER))
+    after = moment(
+        InstanceOwnerGranted(principal=stranger),
+        InstanceOwnerGranted(principal=BOT),
+        InstanceOwnerRevoked(principal=OTHER),
+        after=before.state,
+    )
+
+    found = compare(before, after, Narrowed(tenant=MAIN))
+    about = compare(before, after, Narrowed(tenant=MAIN, principal=BOT))
+
+    assert (found.access.owners_gained, found.access.owners_lost) == ((BOT,), (OTHER,))
+    assert (about.access.owners_gained, about.access.owners_lost) == ((BOT,), ())
 
 
 def test_a_tenant_that_is_closed_takes_all_rights_with_it() -> None:
