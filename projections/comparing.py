@@ -165,9 +165,13 @@ def _shape(state: State, tenant: TenantId, kind: Kind, key: Any) -> Shape | None
         return shapes.membership(state, *key)
     if kind == "tenant_access":
         return shapes.tenant_access(state, tenant, key)
+    if kind in _PRINCIPALS and tenant not in state.access.get(key, ()):
+        # What becomes of somebody elsewhere is not the tenant's to know.
+        return None
     return _SHAPES[kind](state, key)
 
 
+_PRINCIPALS: Final = frozenset({"user", "service_account"})
 _SHAPES: Final[dict[Kind, Callable[[Any, str], Shape | None]]] = {
     "user": shapes.user,
     "service_account": shapes.service_account,

@@ -110,7 +110,8 @@ async def blame_access(tenant: FromPath[str], call: NamedDependency[Call]) -> Re
     await listed(
         call,
         len(forms),
-        subject=subject,
+        # What names nobody may be a person's e-mail, which belongs in no journal.
+        subject=subject if intervals or _is_known(call, subject) else None,
         resource_type=question.type,
         action=question.action,
         resource_id=question.resource[1] if question.resource else None,
@@ -127,6 +128,11 @@ def _subject(call: Call, tenant: TenantId, type_: str, text: str) -> PrincipalId
     if found in call.service.state.groups or type_ == "group":
         raise MalformedError("query.invalid", "type must be user or service_account")
     return UserId(found or text)
+
+
+def _is_known(call: Call, subject: PrincipalId) -> bool:
+    state = call.service.state
+    return subject in state.users or subject in state.service_accounts
 
 
 def _require_may_ask(call: Call, question: Question) -> None:

@@ -25,7 +25,7 @@ from domain.principals import (
 )
 from domain.roles import RoleDescribed, RoleMadeDefault, RolePermissionsSet
 from domain.scopes import Resource, Scope
-from domain.service_accounts import ServiceAccountDisabled
+from domain.service_accounts import ServiceAccountDisabled, ServiceAccountRenamed
 from domain.state import State, evolve
 from domain.tenants import TenantDeleted
 from projections import audit_shapes as shapes
@@ -279,6 +279,28 @@ def test_one_namespace_is_told_of_with_what_covers_it() -> None:
 
     assert [one.id for one in found.differences] == ["above", "at", "below"]
     assert {right.place for right in found.access.gained} == {"", "prod", "prod.billing"}
+
+
+def test_who_has_left_is_not_followed() -> None:
+    """Security 2.3: what an account is called after its access ended is not the tenant's to know.
+
+    Its end is told with what it was, its coming with what it is.
+    """
+    before = moment()
+    left = moment(
+        TenantAccessEnded(tenant=MAIN, principal=OTHER),
+        ServiceAccountRenamed(id=OTHER, name="secret"),
+        after=before.state,
+    )
+
+    gone = compare(before, left, Narrowed(tenant=MAIN))
+    come = compare(left, before, Narrowed(tenant=MAIN))
+
+    assert kinds(gone) == [
+        ("service_account", OTHER, True, False),
+        ("tenant_access", OTHER, True, False),
+    ]
+    assert "secret" not in str((gone, come))
 
 
 def test_instance_owners_elsewhere_are_not_told_of() -> None:

@@ -108,6 +108,19 @@ def test_one_that_is_no_more_is_told_of_by_its_id(desk: Desk) -> None:
     assert positions(told(ask(desk, id="nobody-ever"))) == []
 
 
+def test_a_name_of_nobody_is_not_written_down(desk: Desk) -> None:
+    """What was typed may be a person's e-mail, and the journal is read by others."""
+    http = desk.http
+    assert positions(told(ask(desk, type="user", id="eve@example.com"))) == []
+    told(ask(desk))
+
+    entries = http.get("main/audit/journal?type=journal.search").json()["items"]
+
+    assert "eve@example.com" not in str(entries)
+    subjects = [one["asked"].get("subjectId") for one in entries]
+    assert subjects == [desk.bot, None]
+
+
 def test_the_past_is_told_as_it_was(desk: Desk) -> None:
     """As of a position what came later has not happened."""
     before = desk.http.state.position
