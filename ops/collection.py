@@ -37,6 +37,19 @@ def collection_off() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Let no collection come in between, in whatever thread; for one thread at a time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Freezer:
     """Leaves what was made since the last time to no collection, whenever that has become much."""
 

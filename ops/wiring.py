@@ -32,8 +32,8 @@ from domain import names
 from domain.events import decode
 from domain.ids import ServiceAccountId, TokenId, UserId
 from domain.state import Draft, State, apply
-from ops import metrics, serving, snapshots
-from ops.collection import Freezer, collection_off
+from ops import metrics, serving
+from ops.collection import Freezer, collection_off, collection_paused
 from ops.deliveries import Deliveries
 from ops.event_log import PostgresLog
 from ops.evidence import StoredEvidence
@@ -46,6 +46,7 @@ from ops.sessions import StoredFailures, StoredSessions
 from ops.sink_ledger import SinkLedgers
 from ops.sink_targets import Files, NoFiles, Webhook
 from ops.sinks import open_sink
+from ops.snapshots import Snapshots
 from ops.store_errors import StoreBrokenError, StoreSlowError, StoreUnreachableError
 from ops.stores import Stores, open_stores, read_all
 from ops.writer import POLL_SECONDS, Publication, Writer, settle
@@ -66,9 +67,6 @@ if TYPE_CHECKING:
     from ops.settings import Settings
     from ops.sink_targets import Target
 
-# A replay of so many events is not felt at a start.
-SNAPSHOT_POSITIONS: Final = 10_000
-SNAPSHOT_FILE: Final = "state.snapshot"
 REQUEST_LABEL_CHARACTERS: Final = 12
 LAST_WORDS_SECONDS: Final = 0.5
 LAST_VIEWS_SECONDS: Final = 2.0
@@ -106,14 +104,18 @@ class Installation:
         self._requests = itertools.count(1)
         self._stopping = threading.Event()
         self._listening = threading.Thread(target=self._listen, name="listening", daemon=True)
-        self._snapshot = stores.snapshots / SNAPSHOT_FILE
-        vault = stores.vault
+        vault, reader = stores.vault, stores.log.reader()
+        snapshots = Snapshots(stores.snapshots, reader)
         with collection_off():
-            begun = snapshots.load(self._snapshot, stores.log) or State()
-            self._snapshot_position = begun.position
+            begun = snapshots.last() or State()
             state = replay(stores.log, begun, lambda position: _log.info("at %d", position))
             graph = AccessGraph(state, self._email_index, vault.alias_index)
-        self._history = History(stores.log.reader())
+        self._history = History(
+            reader,
+            snapshots,
+            on_folded=Freezer(collects=True).note,
+            undisturbed=collection_paused,
+        )
         self._history.keep(state)
         self._lags = Lags(state.position, inputs.monotonic())
         self._writer = Writer(stores.log, inputs, self._publish, state=state, on_halt=self._halt)
@@ -300,13 +302,7 @@ class Installation:
 
     def _save_snapshot(self) -> None:
         """Spare the next start the replay, when that has become long; at a pause, not at work."""
-        state = self.service.state
-        if state.position - self._snapshot_position < SNAPSHOT_POSITIONS:
-            return
-        self._snapshot.parent.mkdir(mode=0o700, exist_ok=True)
-        (record,) = self._stores.log.read(state.position - 1, 1)
-        snapshots.save(self._snapshot, state, snapshots.leaf_hash(record))
-        self._snapshot_position = state.position
+        self._history.save(self.service.state)
 
     def _listen(self) -> None:
         """Let the writer follow at each hint that other processes appended.

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ops.bench import (
     append,
+    asof,
     audit_search,
     batches,
     catch_up,
@@ -66,6 +67,7 @@ BENCHMARKS: Final = {
     "audit-search": Benchmark(
         audit_search.run, "the trail's first page by each filter, among 1,000,000 events"
     ),
+    "asof": Benchmark(asof.run, "a check and lists about the past of 1,000,000 events", (10,)),
     "gc": Benchmark(pauses.run, "the longest pause of the collector while serving", (10,)),
 }
 

@@ -12,10 +12,9 @@ from msgspec import Struct
 
 from domain.events import decode
 from domain.state import Draft, State, apply, digest
-from ops import snapshots
 from ops.event_log import PostgresLog
+from ops.snapshots import Snapshots
 from ops.stores import SNAPSHOTS, read_all
-from ops.wiring import SNAPSHOT_FILE
 from tests.campaigns.access import ACCOUNTS
 from tests.campaigns.client import Client, bearer
 from tests.campaigns.witness import MARK
@@ -103,7 +102,7 @@ def judge(url: str, witnesses: Sequence[Samples], homes: Sequence[Path]) -> Verd
     try:
         expected = _replayed(log, wanted)
         for home in homes:
-            state = snapshots.load(home / SNAPSHOTS / SNAPSHOT_FILE, log)
+            state = Snapshots(home / SNAPSHOTS, log).last()
             assert state is not None, f"{home.name} left no snapshot that fits"
             verdict.snapshots += 1
             verdict.different += digest(state) != _replayed(log, {state.position})[state.position]

@@ -97,6 +97,14 @@ PROMISED: Final = {
         "a binding or membership, absolute",
         "a principal with everything compiled, absolute",
     ),
+    "asof": (
+        "as-of check anywhere, p95, absolute",
+        "as-of check within the last 10,000, p95, absolute",
+        *(
+            f"{name} as of a position, beside live"
+            for name in ("service accounts", "groups", "roles")
+        ),
+    ),
     "gc": ("longest pause, absolute",),
 }
 NEEDS_POSTGRES: Final = ("append", "replay")

@@ -18,6 +18,9 @@ from domain.events import Record, decode
 from domain.state import PersistentMap, State, digest, evolve
 from ops import packed_state, snapshots, unpacked_state
 from ops.bench import data
+from ops.snapshots import Snapshots
+from ops.store_errors import StoreUnreachableError
+from projections import history as past
 from tests.histories import LOG_ID, Histories
 from tests.memory_log import MemoryLog
 
@@ -337,3 +340,114 @@ def test_save_that_fails_leaves_the_earlier_snapshot(
 
     assert written == path.read_bytes()
     assert snapshots.load(path, log_of(history.records)) is not None
+
+
+# The directory
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep snapshots at short distances, so that a short log has several."""
+    monkeypatch.setattr(snapshots, "SPARED_POSITIONS", 10)
+    monkeypatch.setattr(snapshots, "SAVED_POSITIONS", 100)
+
+
+def states_of(history: Histories) -> list[State]:
+    """The state at every position."""
+    states = [State()]
+    for record in history.records:
+        states.append(evolve(states[-1], [decode(record)]))
+    return states
+
+
+def kept_in(directory: Path) -> list[int]:
+    """The positions of the snapshots in a directory."""
+    return sorted(int(path.stem.removeprefix("state-")) for path in directory.glob("*"))
+
+
+@pytest.mark.usefixtures("_small")
+def test_the_last_snapshot_and_one_of_each_far_stretch_are_kept(tmp_path: Path) -> None:
+    """A start needs the last one; questions about the past need some, and no disk is filled."""
+    history = grown(1, 400)
+    states = states_of(history)
+    kept = Snapshots(tmp_path / "snapshots", log_of(history.records))
+
+    for position in range(20, 350, 15):
+        kept.save(states[position])
+
+    assert kept_in(tmp_path / "snapshots") == [110, 200, 305, 335]
+    assert stat.S_IMODE((tmp_path / "snapshots").stat().st_mode) == 0o700
+    assert kept.last() == states[335]
+    assert kept.between(0, 199) == states[110]
+    assert kept.between(110, 199) is None
+
+
+@pytest.mark.usefixtures("_small")
+def test_no_snapshot_is_written_near_the_one_before(tmp_path: Path) -> None:
+    """What spares nobody a long replay is not worth the disk."""
+    history = grown(1, 200)
+    states = states_of(history)
+    kept = Snapshots(tmp_path, log_of(history.records))
+
+    for position in (9, 50, 59):
+        kept.save(states[position])
+
+    assert kept_in(tmp_path) == [50]
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_snapshot_that_does_not_fit_is_removed_and_an_older_one_taken(tmp_path: Path) -> None:
+    """A damaged byte, another position, or the name of a former release: nothing rests on it."""
+    history = grown(1, 400)
+    states = states_of(history)
+    kept = Snapshots(tmp_path, log_of(history.records))
+    for position in (150, 250, 350):
+        kept.save(states[position])
+    (tmp_path / "state.snapshot").write_bytes(b"of a former release")
+    (tmp_path / "state-350.snapshot").write_bytes(b"damaged")
+    (tmp_path / "state-260.snapshot").write_bytes((tmp_path / "state-250.snapshot").read_bytes())
+    (tmp_path / "state-250.snapshot").unlink()
+
+    assert kept.last() == states[150]
+    assert kept_in(tmp_path) == [150]
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize("fault", [OSError("no space"), StoreUnreachableError("gone")])
+def test_a_snapshot_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """A full disk, or a log that does not answer, costs no answer and no stop."""
+    history = grown(1, 200)
+    log = log_of(history.records)
+    kept = Snapshots(tmp_path, log)
+
+    def failing(*_: object) -> list[Record]:
+        raise fault
+
+    monkeypatch.setattr(log, "read", failing)
+    kept.save(history.state)
+
+    assert kept_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_past_from_real_snapshots_is_the_fold_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A second process answers from the files that a first one left, as the fold does."""
+    monkeypatch.setattr(past, "LOOKED_FOR_POSITIONS", 30)
+    monkeypatch.setattr(past, "SAVED_POSITIONS", 100)
+    monkeypatch.setattr(past, "FAR_POSITIONS", 25)
+    history = grown(seed, 400)
+    states = states_of(history)
+    log = log_of(history.records)
+    first = past.History(log, Snapshots(tmp_path, log))
+    first.at(len(states) - 1)
+    assert kept_in(tmp_path)
+
+    second = past.History(log, Snapshots(tmp_path, log))
+    positions = [*range(0, len(states), 7), *reversed(range(0, len(states), 11))]
+
+    assert [states[position] for position in positions] == [*map(second.at, positions)]
