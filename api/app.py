@@ -193,6 +193,8 @@ class _Authentication:
             # What is waited for may be what another process issued the token by.
             await self._reach_as_stranger(state["query"], refusal)
             caller = await authenticate(service, scope)
+        parameters = dict(state["query"])
+        service.require_own(parameters.get("log"))
         judged_at = service.state
         await service.reach(position_parameter(state["query"], "at_least") or 0)
         if service.state is not judged_at:
@@ -252,7 +254,7 @@ async def _judge(call: Call, gate: Gate) -> None:
         correlation_id=call.request_id,
     )
     if "tenant" in call.parameters:
-        access.require_tenant(state, context, call.tenant)
+        access.require_tenant(state, context, call.tenant, past=call.looks_back)
     if gate.exception is not None and gate.exception(call):
         return
     if gate.needs is not None:

@@ -188,7 +188,13 @@ class Call:
     def asker(self) -> Asker:
         """The caller, as one who asks about access."""
         address = client_address(self._scope)
-        return Asker(self.caller.principal, self.caller.token, address, self.request_id)
+        return Asker(
+            self.caller.principal,
+            self.caller.token,
+            address,
+            self.request_id,
+            looks_back=self.looks_back,
+        )
 
     # Consistency (http-api 6)
 
@@ -226,7 +232,7 @@ class Call:
             correlation_id=self.request_id,
         )
         if "tenant" in self.parameters:
-            access.require_tenant(service.state, context, self.tenant)
+            access.require_tenant(service.state, context, self.tenant, past=self.looks_back)
 
     @property
     def reads(self) -> bool:
@@ -234,6 +240,11 @@ class Call:
         return self._scope["method"] in _READS or bool(
             self._scope["route_handler"].opt.get("reads")
         )
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the request is about the past, also by moments of its own."""
+        return self.past or bool(self._scope["route_handler"].opt.get("looks_back"))
 
     def _instant(self) -> datetime | None:
         text = self.parameter("at")

@@ -140,7 +140,7 @@ class Checks:
         if path in searches.PATHS:
             walk = self._searches.read(path, body, asker)
             moment = await self._searches.moment(walk)
-            asker = self._still(asker, judged_at, scope)
+            asker = self._still(asker, judged_at, scope, moment)
             answer = await self._searches.answer(walk, asker, moment)
             await self._kept()
             return answer, moment.state.position
@@ -154,7 +154,7 @@ class Checks:
                 raise MalformedError("batch.too_large", f"at most {ITEMS_MAX} evaluations")
             refuse_malformed(question)
         moment = await self._judge.moment(question.context)
-        asker = self._still(asker, judged_at, scope)
+        asker = self._still(asker, judged_at, scope, moment)
         if batch is None or not batch.items:
             answer = await self._single(asker, question, moment)
         else:
@@ -168,14 +168,14 @@ class Checks:
         if self._service.journal.required:
             await self._service.journal.settle()
 
-    def _still(self, asker: Asker, judged_at: State, scope: HTTPScope) -> Asker:
+    def _still(self, asker: Asker, judged_at: State, scope: HTTPScope, moment: Moment) -> Asker:
         """Answer who asks, after the request may have waited since the caller was judged."""
         service = self._service
-        if service.state is judged_at:
-            return asker
-        # What came meanwhile may have ended the caller's right to be here.
-        service.require_ready()
-        return _asker(service, scope)
+        if service.state is not judged_at:
+            # What came meanwhile may have ended the caller's right to be here.
+            service.require_ready()
+            asker = _asker(service, scope)
+        return asker._replace(looks_back=True) if moment.past else asker
 
     async def _single(self, asker: Asker, evaluation: Evaluation, moment: Moment) -> bytes:
         judge = self._judge

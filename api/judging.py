@@ -39,7 +39,8 @@ class Asker(NamedTuple):
     """Who asks: by which token, if by one, from which address, and by which request.
 
     `everywhere` is what it was found to be allowed to ask about a whole tenant, within one
-    request; None where that is not worth a look.
+    request; None where that is not worth a look. With `looks_back` it asks about the past, which
+    for instance owners is there for ever, also that of a tenant that has been deleted.
     """
 
     principal: PrincipalId
@@ -47,6 +48,7 @@ class Asker(NamedTuple):
     address: str
     request_id: str = ""
     everywhere: set[tuple[Asking, TenantId]] | None = None
+    looks_back: bool = False
 
     def remembering(self) -> Asker:
         """Answer the same asker, for many questions at one moment."""
@@ -75,6 +77,7 @@ class Moment(Struct, frozen=True):
     asked: float
     resolve: Resolve
     check: Check
+    past: bool = False
 
 
 class Lasting:
@@ -148,12 +151,14 @@ class Judge:
     async def moment(self, context: Circumstances | UnsetType) -> Moment:
         """Wait for `at_least`, then answer the facts and the clock of the request.
 
-        Raises UnavailableError `position.not_reached`, MalformedError `context.invalid` and
-        `position.future`.
+        Raises UnavailableError `position.not_reached`, MalformedError `context.invalid`,
+        `position.foreign`, `position.before_first` and `position.future`.
         """
         service = self._service
-        if context is not UNSET and context.at_least:
-            await service.reach(context.at_least)
+        if context is not UNSET:
+            service.require_own(given(context.log))
+            if context.at_least:
+                await service.reach(context.at_least)
         as_of = None if context is UNSET else given(context.as_of)
         if as_of is None:
             graph, asked = service.graph, service.inputs.timestamp()
@@ -182,6 +187,7 @@ class Judge:
             asked,
             graph.resolve_in(state),
             graph.check_in(state),
+            past=True,
         )
 
     def read(
@@ -313,7 +319,9 @@ class Judge:
         """Tell whether the asker is an instance owner, by a credential that leaves it that."""
         state, narrowing = self._service.graph.state, asker.narrowing
         privileged = narrowing is UNSET or narrowing.instance_owner
-        return privileged and asker.principal in state.owners and access.is_open(state, tenant)
+        if not privileged or asker.principal not in state.owners:
+            return False
+        return tenant in state.tenants if asker.looks_back else access.is_open(state, tenant)
 
 
 def _narrowed_by(asker: Asker, context: Circumstances) -> tuple[TokenId, str]:

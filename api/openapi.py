@@ -300,7 +300,9 @@ def _query(operation: Operation) -> tuple[str, ...]:
     own = QUERY.get(operation.id, ())
     if operation.gate.open or operation.handler.opt.get("bare"):
         return own
-    moment = ("at_least", "position", "at") if operation.reads else ("at_least", "dryRun")
+    moment = (
+        ("at_least", "log", "position", "at") if operation.reads else ("at_least", "log", "dryRun")
+    )
     pages = _PAGED if _is_paged(operation) else ()
     return (*own, *(openapi_access.WALKED if _is_walked(operation) else pages), *moment)
 

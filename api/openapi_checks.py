@@ -90,6 +90,10 @@ _SCHEMAS: Final[dict[str, Schema]] = {
     "AccessContext": _object(
         {
             "at_least": _POSITION,
+            "log": {
+                "type": ["string", "null"],
+                "description": "Refuse unless positions of this log are meant",
+            },
             "as_of": _object(
                 {
                     "position": _POSITION,

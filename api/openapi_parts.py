@@ -61,6 +61,7 @@ _ALL: Final = (
         explode=True,
     ),
     _query("at_least", "Wait until this position is applied, else 503", _POSITION),
+    _query("log", "Refuse unless positions of this log are meant: its `uuid` of /configs", _TEXT),
     _query("position", "Show the past as of this position", _POSITION),
     _query("at", "Show the past as of this instant", _INSTANT),
     _query("dryRun", "Tell what would be stored and whose rights change, and store nothing", _FLAG),

@@ -50,6 +50,8 @@ TITLES: Final[dict[str, str]] = {
     "method.not_allowed": "Method not allowed",
     "page.invalid": "Invalid page",
     "position.ambiguous": "More than one moment asked for",
+    "position.before_first": "Time before the first event",
+    "position.foreign": "Position of another installation",
     "position.future": "Position in the future",
     "position.invalid": "Malformed position",
     "position.not_reached": "Position not reached yet",

@@ -303,7 +303,7 @@ async def _visible(call: Call, text: str) -> Record:
     )
     tenant = decode(record).envelope.tenant
     if not access.is_unbounded_owner(state, context):
-        if tenant is UNSET or not access.sees_tenant(state, context, tenant):
+        if tenant is UNSET or not access.sees_tenant(state, context, tenant, past=True):
             raise unknown
         commands.require_permission(state, context, tenant, _VIEW)
     return record

@@ -85,7 +85,8 @@ class AsOf(Struct, frozen=True, gc=False):
 class Circumstances(Struct, frozen=True, gc=False):
     """The members of a context that are read (authzen 6).
 
-    `address` is where the one comes from who presented the token that `token` names.
+    `address` is where the one comes from who presented the token that `token` names, and `log` the
+    id of the log whose positions are named.
     """
 
     at_least: Position | UnsetType | None = UNSET
@@ -93,6 +94,7 @@ class Circumstances(Struct, frozen=True, gc=False):
     explain: bool | UnsetType | None = UNSET
     token: Word | UnsetType | None = UNSET
     address: Word | UnsetType | None = UNSET
+    log: str | UnsetType | None = UNSET
 
 
 class Evaluation(Struct, frozen=True, gc=False):
@@ -217,8 +219,14 @@ def with_defaults(item: Evaluation, defaults: Evaluation) -> Evaluation:
         if defaults == _NOTHING:
             return item
         context = defaults.context
-    elif given(context.at_least) is not None or given(context.as_of) is not None:
-        raise MalformedError("context.invalid", "at_least and as_of hold for the whole request")
+    elif (
+        given(context.at_least) is not None
+        or given(context.as_of) is not None
+        or given(context.log) is not None
+    ):
+        raise MalformedError(
+            "context.invalid", "at_least, as_of and log hold for the whole request"
+        )
     return Evaluation(
         defaults.subject if item.subject is UNSET else item.subject,
         defaults.action if item.action is UNSET else item.action,

@@ -310,8 +310,18 @@ class Service:
             return self.state
         return await asyncio.to_thread(self.past.at, position)
 
+    def require_own(self, log: str | None) -> None:
+        """Refuse positions that were told by another installation: `position.foreign`."""
+        if log is not None and log != self.state.log_id:
+            raise MalformedError(
+                "position.foreign", f"positions of another log; this one is {self.state.log_id}"
+            )
+
     async def position_of(self, position: int | None, instant: datetime | None) -> int | None:
-        """Resolve `position=` or `at=`: None for now; MalformedError for both or a future one."""
+        """Resolve `position=` or `at=`: None for now.
+
+        MalformedError for both, for a future one, and for a time before the first event.
+        """
         if position is not None and instant is not None:
             raise MalformedError("position.ambiguous", "position and at exclude each other")
         if instant is not None:
@@ -319,7 +329,10 @@ class Service:
                 raise MalformedError("position.future", "at lies in the future")
             # What is stored already and not yet published is not shown yet.
             published = self.state.position
-            return min(published, await asyncio.to_thread(self.past.position_at, instant))
+            found = min(published, await asyncio.to_thread(self.past.position_at, instant))
+            if not found:
+                raise MalformedError("position.before_first", "at lies before the first event")
+            return found
         if position is not None and position > self.state.position:
             raise MalformedError("position.future", "this position has not been reached")
         return position

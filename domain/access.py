@@ -443,13 +443,18 @@ def is_unbounded_owner(facts: Facts, context: Context) -> bool:
     return all(member is UNSET for member in members)
 
 
-def sees_tenant(facts: Facts, context: Context, tenant: TenantId) -> bool:
-    """Tell whether there is such a tenant and the caller has access to it."""
-    if not is_open(facts, tenant):
+def sees_tenant(facts: Facts, context: Context, tenant: TenantId, *, past: bool = False) -> bool:
+    """Tell whether there is such a tenant and the caller has access to it.
+
+    Its past is there for ever: when it has been deleted, for instance owners.
+    """
+    known = facts.tenants.get(tenant)
+    if known is None or (known.deleted and not past):
         return False
     if not leaves_tenant(caller_narrowing(facts, context), tenant):
         return False
-    return is_instance_owner(facts, context) or tenant in facts.access.get(context.caller, ())
+    has_access = not known.deleted and tenant in facts.access.get(context.caller, ())
+    return has_access or is_instance_owner(facts, context)
 
 
 def works_in(token: Token, tenant: TenantId) -> bool:
@@ -457,9 +462,9 @@ def works_in(token: Token, tenant: TenantId) -> bool:
     return leaves_tenant(token.narrowing, tenant)
 
 
-def require_tenant(facts: Facts, context: Context, tenant: TenantId) -> None:
+def require_tenant(facts: Facts, context: Context, tenant: TenantId, *, past: bool = False) -> None:
     """Raise NotFoundError `tenant.unknown` for a tenant that the caller has no access to."""
-    if not sees_tenant(facts, context, tenant):
+    if not sees_tenant(facts, context, tenant, past=past):
         raise NotFoundError("tenant.unknown", f"no tenant {tenant}")
 
 

@@ -122,16 +122,16 @@ async def blame_access(tenant: FromPath[str], call: NamedDependency[Call]) -> Re
 
 
 def _subject(call: Call, tenant: TenantId, type_: str, text: str) -> PrincipalId:
-    """Answer the principal that the words name now, else the one that had this id."""
-    moment = Judge(call.service).lasting(call.service.state, call.clock.timestamp()).moment()
+    """Answer the principal that the words name then, else the one that had this id."""
+    moment = Judge(call.service).lasting(call.state, call.clock.timestamp()).moment()
     found = moment.resolve(tenant, type_, text)
-    if found in call.service.state.groups or type_ == "group":
+    if found in call.state.groups or type_ == "group":
         raise MalformedError("query.invalid", "type must be user or service_account")
     return UserId(found or text)
 
 
 def _is_known(call: Call, subject: PrincipalId) -> bool:
-    state = call.service.state
+    state = call.state
     return subject in state.users or subject in state.service_accounts
 
 

@@ -59,7 +59,7 @@ class ComparisonForm(Struct, frozen=True, kw_only=True, rename="camel"):
 
 @get(
     "/{tenant:str}/access/compare",
-    opt=needs(Permission("AUDITLOG", "VIEW")),
+    opt={**needs(Permission("AUDITLOG", "VIEW")), "looks_back": True},
     operation_id="compareAccess",
     summary="Compare a tenant's objects and effective access at two moments",
     tags=["access"],

@@ -180,14 +180,14 @@ def _document(text: str | None) -> dict[str, Any] | UnsetType:
 
 
 async def names(call: Call, entries: Iterable[Entry]) -> NameOf:
-    """Answer by which name the caller may know each id in these entries, as it is called now."""
+    """Answer by which name the caller may know each id in these entries, at the call's moment."""
     ids = {id_ for one in entries for id_ in (one.actor_id, one.object_id, one.user_id)}
     return await names_of(call, ids)
 
 
 async def names_of(call: Call, ids: Iterable[str | None]) -> NameOf:
-    """Answer by which name the caller may know each of these ids, as it is called now."""
-    state = call.service.state
+    """Answer by which name the caller may know each of these ids, at the call's moment."""
+    state = call.state
     sees = _people_seen(call)
     wanted = {UserId(id_) for id_ in ids if id_ is not None}
     people = [user for id_ in wanted if (user := state.users.get(id_)) is not None and sees(id_)]
@@ -215,5 +215,5 @@ def _people_seen(call: Call) -> Callable[[UserId], bool]:
         return lambda _: True
     if not principals.may(call, _SEES_PEOPLE):
         return lambda _: False
-    access, tenant = call.service.state.access, call.tenant
+    access, tenant = call.state.access, call.tenant
     return lambda id_: tenant in access.get(id_, ())

@@ -191,8 +191,11 @@ def _short(found: list[object]) -> list[object]:
         (None, "the item is malformed"),
         (7, "the item is malformed"),
         ([], "the item is malformed"),
-        ({"context": {"at_least": 1}}, "at_least and as_of hold for the whole request"),
-        ({"context": {"as_of": {"position": 1}}}, "at_least and as_of hold for the whole request"),
+        ({"context": {"at_least": 1}}, "at_least, as_of and log hold for the whole request"),
+        (
+            {"context": {"as_of": {"position": 1}}},
+            "at_least, as_of and log hold for the whole request",
+        ),
         ({"context": {"token": 7}}, "the item is malformed"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_token_narrows_the_decision(shared: Desk) -> None:
             400,
             "types, ids and names hold no control",
         ),
-        ({"context": {"at_least": 1}}, 400, "at_least and as_of hold for the whole request"),
+        ({"context": {"at_least": 1}}, 400, "at_least, as_of and log hold for the whole request"),
         ({"context": {"explain": True}}, 400, "explanations are given one by one"),
     ],
 )
