@@ -398,6 +398,8 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
             _member_added(draft, event)
         case BindingCreated():
             _binding_created(draft, event)
+        case BindingDeleted():
+            _binding_deleted(draft, event)
         case TenantAccessGranted():
             draft.touched[event.principal] = draft.position
             granted = Access(draft.at, draft.position)
@@ -409,8 +411,6 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901 - one branch for ea
             draft.touched[event.principal] = draft.position
             draft.unlink(draft.members, event.group, event.principal)
             draft.unlink(draft.memberships, event.principal, event.group)
-        case BindingDeleted():
-            _binding_deleted(draft, event)
         case TokenRevoked():
             _token_revoked(draft, event)
         case InstanceOwnerGranted():

@@ -294,9 +294,12 @@ class Draft:
     def unlink(self, table: MapMutation[K, InnerMap[T, V]], outer: K, inner: T) -> None:
         """Take the value under both keys away, and the inner map with its last."""
         held = table.get(outer)
-        if held is None or inner not in held:
+        if held is None:
             return
-        rest = held.delete(inner)
+        try:
+            rest = held.delete(inner)
+        except KeyError:
+            return
         if len(rest):
             table[outer] = rest
         else:

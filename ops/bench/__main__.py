@@ -47,7 +47,9 @@ class Benchmark(Struct, frozen=True):
 
 BENCHMARKS: Final = {
     "append": Benchmark(append.run, "durable appends beside the bare driver"),
-    "replay": Benchmark(replay.run, "1,000,000 events read and decoded beside bare SQL", (10,)),
+    "replay": Benchmark(
+        replay.run, "1,000,000 events read, decoded and folded beside bare SQL", (10,)
+    ),
     "merkle": Benchmark(merkle.run, "the tree over 1,000,000 events: hash, prove, verify", (10,)),
     "start": Benchmark(start.run, "a start by replay of 1,000,000 events, by snapshot", (10,)),
     "commands": Benchmark(command_costs.run, "processor time a command beside its rules"),

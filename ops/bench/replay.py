@@ -1,4 +1,4 @@
-"""How quickly is the whole log read and decoded, beside bare SQL that decodes nothing?"""
+"""How quickly is the whole log read, decoded and folded, beside bare SQL that only reads?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Final
 from domain.events import decode
 from ops.bench import data, stores
 from ops.bench.report import Figure, Options, Report, absolute, at_most, compared
+from ops.cli.local.progress import progress
 from ops.collection import collection_off
+from ops.replays import PAGE_RECORDS, replay
+from ops.stores import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -56,8 +59,14 @@ def _measure(
     ours: list[float] = []
     bare: list[float] = []
     wrong = 0
+    replayed: list[float] = []
+    measured: tuple[tuple[list[float], Callable[[], int]], ...] = (
+        (ours, lambda: _count(log, store.page_records)),
+        (bare, raw.count),
+        (replayed, lambda: _replayed(log, events)),
+    )
     for _ in range(options.rounds):
-        for samples, count in ((ours, lambda: _count(log, store.page_records)), (bare, raw.count)):
+        for samples, count in measured:
             seconds, counted = _timed(count)
             samples.append(seconds)
             wrong += counted != events
@@ -70,6 +79,12 @@ def _measure(
             [events / seconds for seconds in bare],
         ),
         absolute(f"{name}, {events:,} events", "s", ours, at_most(6, scale=10)),
+        absolute(
+            f"{name}, {events:,} events replayed to their state, with progress",
+            "s",
+            replayed,
+            at_most(10, scale=10),
+        ),
     ]
     return figures, wrong
 
@@ -83,6 +98,12 @@ def _timed(count: Callable[[], int]) -> tuple[float, int]:
         return perf_counter() - begin, counted
     finally:
         gc.enable()
+
+
+def _replayed(log: SQLiteLog | PostgresLog, events: int) -> int:
+    """Replay as the command does, saying how far it is; answer the position of the state."""
+    with progress("replay", events, form="none") as advance:
+        return replay(read_all(log, page_records=PAGE_RECORDS), None, advance).position
 
 
 def _count(log: SQLiteLog | PostgresLog, page_records: int) -> int:

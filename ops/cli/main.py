@@ -28,6 +28,7 @@ LOCAL: Final = {
     "serve": "Serve an installation over HTTP.",
     "dev": "Serve a lively demo on loopback.",
     "migrate": "Bring the store to this release's schema.",
+    "replay": "Fold the log again, from its store or from an export.",
     "digest": "Print the digest of the state at a position.",
     "verify": "Hold every event against what was signed, here or offline.",
 }

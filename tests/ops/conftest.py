@@ -10,14 +10,17 @@ from psycopg.conninfo import make_conninfo
 from ops.event_log import PostgresLog
 from tests.ops.journal_desk import Desk
 from tests.ops.log_stores import LOG_ID, MemoryStore, PostgresStore, SQLiteStore, records
+from tests.ops.signed_places import PostgresPlace, SQLitePlace, grown
 from tests.postgres import create_database, drop_database, socket_address
 from tests.proxy import Proxy
+from tests.signing import house_on_postgresql, house_on_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.ops.log_stores import DurableStore, Log, Store
+    from tests.ops.signed_places import Place
     from tests.postgres import Database
 
 
@@ -99,3 +102,17 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path / "journal.db")
     yield desk
     desk.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Yield a signed log in each kind of store."""
+    if request.param == "sqlite":
+        (tmp_path / "data").mkdir()
+        with house_on_sqlite(tmp_path / "data") as house:
+            yield SQLitePlace(tmp_path / "data", grown(house))
+        return
+    database = create_database()
+    with house_on_postgresql(database) as house:
+        yield PostgresPlace(database, grown(house))
+    drop_database(database)

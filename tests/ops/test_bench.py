@@ -34,6 +34,8 @@ PROMISED: Final = {
     "replay": (
         "SQLite, 300 events, absolute",
         "PostgreSQL, 300 events, absolute",
+        "SQLite, 300 events replayed to their state, with progress, absolute",
+        "PostgreSQL, 300 events replayed to their state, with progress, absolute",
     ),
     "merkle": (
         "an event hashed into the tree, absolute",

@@ -22,7 +22,6 @@ from tests.histories import LOG_ID, Histories
 from tests.ops.signed_places import (
     COMMANDS,
     Place,
-    PostgresPlace,
     Rows,
     SQLitePlace,
     grown,
@@ -31,22 +30,7 @@ from tests.ops.signed_places import (
     rows_of,
     run,
 )
-from tests.postgres import create_database, drop_database
-from tests.signing import ORIGIN, House, house_on_postgresql, house_on_sqlite, log_of
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Yield a signed log in each kind of store."""
-    if request.param == "sqlite":
-        (tmp_path / "data").mkdir()
-        with house_on_sqlite(tmp_path / "data") as house:
-            yield SQLitePlace(tmp_path / "data", grown(house))
-        return
-    database = create_database()
-    with house_on_postgresql(database) as house:
-        yield PostgresPlace(database, grown(house))
-    drop_database(database)
+from tests.signing import ORIGIN, House, house_on_sqlite, log_of
 
 
 @pytest.fixture

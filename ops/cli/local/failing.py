@@ -11,6 +11,7 @@ import click
 from domain.errors import DomainError
 from domain.events import UnknownTopicError, UnreadableEventError
 from ops.cli.main import CONFLICT, INTEGRITY, INVALID, UNREACHABLE
+from ops.replays import NoSuchMomentError
 from ops.settings import SettingsError
 from ops.setup import AlreadySetUpError
 from ops.store_errors import (
@@ -21,6 +22,7 @@ from ops.store_errors import (
     StoreUnreachableError,
 )
 from ops.vault import VaultError
+from projections.verifier import ProofError
 
 EMPTY = (
     "this store is empty: make an installation with `muniment init --admin-email you@example.com`, "
@@ -36,15 +38,28 @@ class Failure(click.ClickException):
         setattr(self, "exit_code", status)  # noqa: B010 - click declares it on the class only
 
 
-# The first class that fits decides.
-_STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
-    (StoreInUseError, CONFLICT),
-    (StoreBrokenError, INTEGRITY),
-    (StoreUnreachableError, UNREACHABLE),
-    (StoreError, INVALID),
-    (VaultError, INVALID),
-    (DomainError, INVALID),
+# The first class that fits decides: what is said, and the exit code.
+_FAILURES: Final[tuple[tuple[type[Exception], str, str, int], ...]] = (
+    (
+        AlreadySetUpError,
+        "instance.already_set_up",
+        "there is an installation here already",
+        CONFLICT,
+    ),
+    (LogMissingError, "", EMPTY, INVALID),
+    (UnknownTopicError, "log.unreadable", "", INTEGRITY),
+    (UnreadableEventError, "log.unreadable", "", INTEGRITY),
+    (SettingsError, "settings.invalid", "", INVALID),
+    (NoSuchMomentError, "", "", INVALID),
+    (ProofError, "", "", INTEGRITY),
+    (StoreInUseError, "", "", CONFLICT),
+    (StoreBrokenError, "", "", INTEGRITY),
+    (StoreUnreachableError, "", "", UNREACHABLE),
+    (StoreError, "", "", INVALID),
+    (VaultError, "", "", INVALID),
+    (DomainError, "", "", INVALID),
 )
+_KNOWN: Final = tuple(kind for kind, *_ in _FAILURES)
 
 
 @contextmanager
@@ -52,20 +67,16 @@ def explained() -> Iterator[None]:
     """Turn what can go wrong with a store into a message and an exit code."""
     try:
         yield
-    except AlreadySetUpError:
-        raise Failure(
-            "instance.already_set_up", "there is an installation here already", CONFLICT
-        ) from None
-    except LogMissingError as error:
-        raise Failure(error.code, EMPTY, INVALID) from error
-    except (UnknownTopicError, UnreadableEventError) as error:
-        raise Failure("log.unreadable", str(error), INTEGRITY) from error
-    except SettingsError as error:
-        raise Failure("settings.invalid", str(error), INVALID) from error
-    except (StoreError, VaultError, DomainError) as error:
-        status = next(status for kind, status in _STATUSES if isinstance(error, kind))
-        raise Failure(error.code, str(error), status) from error
+    except _KNOWN as error:
+        raise _failure(error) from error
     except OSError as error:
         # A directory that cannot be made, an address that is taken: the operator's to mend.
         place = f"{error.filename}: " if error.filename else ""
         raise Failure("system.refused", f"{place}{error.strerror}", INVALID) from error
+
+
+def _failure(error: Exception) -> Failure:
+    """Answer what is said of a fault; its own code and words where the table has none."""
+    _, code, message, status = next(one for one in _FAILURES if isinstance(error, one[0]))
+    own = getattr(error, "detail", None) or str(error)
+    return Failure(code or getattr(error, "code", "internal"), message or own, status)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -13,8 +11,8 @@ import click
 from domain.state import digest
 from ops import log_check
 from ops.cli.local import options
-from ops.cli.local.failing import Failure, explained
-from ops.cli.main import INTEGRITY
+from ops.cli.local.failing import explained
+from ops.cli.local.progress import progress
 from ops.settings import read_settings
 from projections import export_lines
 from projections.verifier import (
@@ -63,7 +61,7 @@ def command(
     was rolled back, cut or forked together with all that was signed here.
     """
     _require_one_way(since, export, checkpoint, proof, entry)
-    with explained(), _judged():
+    with explained():
         known = [*map(VerifierKey.parse, keys)]
         if export is not None:
             _verify_export(export, checkpoint, known)
@@ -101,7 +99,7 @@ def _verify_store(
     with log_check.open_places(settings) as places:
         keys = known or log_check.known_keys(places.checkpoints)
         kept = [_opened(path, keys) for path in since]
-        with _progress(places.log.head()) as advance:
+        with progress("verify", places.log.head()) as advance:
             found = log_check.check(places, kept, advance)
     for signed in found.given_up:
         click.echo(
@@ -125,7 +123,7 @@ def _verify_export(export: Path, notes: tuple[Path, ...], known: list[VerifierKe
     if len({one.origin for one in kept}) > 1:
         raise ProofError("checkpoint.foreign", "these checkpoints are of different logs")
     size = export.stat().st_size
-    with export.open("rb") as file, _progress(size, "bytes") as advance:
+    with export.open("rb") as file, progress("verify", size, "bytes") as advance:
         events, covered = export_lines.verify(_lines(file, advance), kept)
     if not known:
         click.echo(
@@ -170,26 +168,3 @@ def _said(path: Path, read: Callable[[str], Checkpoint]) -> Checkpoint:
 
 def _counted(number: int) -> str:
     return f"{number} checkpoint{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def _judged() -> Iterator[None]:
-    """Turn what does not hold into a message and exit code 10."""
-    try:
-        yield
-    except ProofError as refusal:
-        raise Failure(refusal.code, refusal.detail, INTEGRITY) from refusal
-
-
-@contextmanager
-def _progress(length: int, unit: str = "events") -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far it has come, at which rate, and how long it will take."""
-    with click.progressbar(
-        length=length,
-        label=f"verify, {unit}",
-        show_pos=True,
-        file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
-        update_min_steps=max(1, length // 200),
-    ) as bar:
-        yield bar.update
