@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from api import audit_export, documents, health, metrics, proofs, sign_in, sinks, system
-from api.access import blame, check_bulk, compare, what_can, who_can
+from api.access import blame, check_bulk, compare, simulate, what_can, who_can
 from api.authentication import authenticate
 from api.call import POSITION_HEADER, Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
 
     from api.service import Service
+    from api.simulation import Simulation
 
 BASE: Final = "/api/v1"
 
@@ -114,6 +115,10 @@ def _noting(service: Service) -> Callable[[Request[Any, Any, Any], Exception], R
                 media_type="application/json",
             )
         refused(service, request.scope, error)
+        simulation: Simulation | None = request.scope["state"].get("simulation")
+        if simulation is not None:
+            # It tells of this one for all of them.
+            simulation.refused = error
         service.measures.refused(error, request.scope["state"].get("call"))
         return answer_error(request, error)
 
@@ -137,6 +142,7 @@ def _contract() -> list[Any]:
         me,
         roles,
         service_accounts,
+        simulate,
         sinks,
         system,
         tail,
@@ -174,6 +180,9 @@ class _Authentication:
         async def authenticated(scope: Scope, receive: Receive, send: Send) -> None:
             http = cast("HTTPScope", scope)
             gate = _gate_of(http["route_handler"].opt)
+            simulation: Simulation | None = http["state"].get("simulation")
+            if simulation is not None and not _gives_a_command(http, gate):
+                raise MalformedError("simulation.unsupported", "no command is given by this route")
             if gate is not None and not gate.open:
                 self._service.require_ready()
                 scope["state"]["call"] = call = await self._call(http)
@@ -186,7 +195,9 @@ class _Authentication:
 
     async def _call(self, scope: HTTPScope) -> Call:
         """Authenticate, wait for `at_least` (http-api 6), and judge anew by what came meanwhile."""
-        service, state = self._service, scope["state"]
+        state = scope["state"]
+        # A simulation stands in the place of the service for the changes that it tries out.
+        service: Service = state.get("simulation") or self._service
         try:
             caller = await authenticate(service, scope)
         except UnknownTokenError as refusal:
@@ -208,6 +219,11 @@ class _Authentication:
             await self._service.reach(position_parameter(query, "at_least") or 0, stranger=True)
         except (MalformedError, UnavailableError):
             raise refusal from None
+
+
+def _gives_a_command(scope: HTTPScope, gate: Gate | None) -> bool:
+    reads = scope["method"] in {"GET", "HEAD"} or scope["route_handler"].opt.get("reads")
+    return gate is not None and not gate.open and not reads
 
 
 def _gate_of(options: Mapping[str, object]) -> Gate | None:

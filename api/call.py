@@ -196,6 +196,11 @@ class Call:
             looks_back=self.looks_back,
         )
 
+    @property
+    def scope(self) -> HTTPScope:
+        """The request as ASGI has it."""
+        return self._scope
+
     # Consistency (http-api 6)
 
     async def settle(self) -> None:

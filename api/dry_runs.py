@@ -14,16 +14,20 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from api.access_forms import AccessForm, access_form
 from api.journal import listed
+from api.pacing import paced
 from domain import commands
 from domain.ids import CommandId, TenantId
 from domain.state import Draft, Recorded, apply
-from projections.access_delta import Delta, delta
+from projections.access_delta import delta
 from projections.shown import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from api.call import Call
     from domain.events import Fact
     from domain.state import State
+    from projections.access_delta import Delta, Pace
 
 RIGHTS_MAX: Final = 1_000
 
@@ -56,36 +60,46 @@ async def rehearse(call: Call, command: commands.Command, context: commands.Cont
         fingerprint=UNSET,
     )
     async with call.service.exports.turn:
-        facts, after, found = await asyncio.to_thread(_decided, before, command, context)
+        pace = paced(call.service, "simulation.too_large", "change less at a time")
+        facts, after, found = await asyncio.to_thread(_rehearsed, before, command, context, pace)
     access = await access_form(call, (before, after), found, RIGHTS_MAX)
     # Whose rights would change tells what they are.
     await listed(call, access.gains + access.losses)
-    is_erased = call.service.vault.is_erased
-    return DryRunForm(
-        position=before.position,
-        events=tuple(
-            WouldBeForm(
-                topic=fact.envelope.event.topic,
-                tenant=fact.envelope.tenant,
-                event=shown(fact.envelope.event, is_erased),
-            )
-            for fact in facts
-        ),
-        access=access,
-    )
+    return DryRunForm(position=before.position, events=would_be(call, facts), access=access)
 
 
-def _decided(
-    before: State, command: commands.Command, context: commands.Context
+def _rehearsed(
+    before: State, command: commands.Command, context: commands.Context, pace: Pace
 ) -> tuple[list[Fact], State, Delta]:
+    facts, after = decided(before, command, context)
+    events = [fact.envelope.event for fact in facts]
+    return facts, after, delta(before, after, events, context.at.timestamp(), pace)
+
+
+def decided(
+    before: State, command: commands.Command, context: commands.Context
+) -> tuple[list[Fact], State]:
+    """Answer what a command would store behind a state, and the state then; raises as it would."""
     draft = Draft(before)
     events = commands.decide(draft, command, context)
     if isinstance(events, Recorded):
         # Not with an id that was just made.
-        return [], before, Delta()
+        return [], before
     facts = [*commands.facts_of(command, context, events, before.position)]
     for fact in facts:
         commands.record_of(fact)
         apply(draft, fact)
-    after = draft.finish()
-    return facts, after, delta(before, after, events, context.at.timestamp())
+    return facts, draft.finish()
+
+
+def would_be(call: Call, facts: Iterable[Fact]) -> tuple[WouldBeForm, ...]:
+    """Answer how events are told that would be stored."""
+    is_erased = call.service.vault.is_erased
+    return tuple(
+        WouldBeForm(
+            topic=fact.envelope.event.topic,
+            tenant=fact.envelope.tenant,
+            event=shown(fact.envelope.event, is_erased),
+        )
+        for fact in facts
+    )

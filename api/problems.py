@@ -20,6 +20,7 @@ from api.decoding import BodyError
 from api.problem_codes import TITLES
 from api.request_errors import (
     AuthenticationError,
+    ChangeRefusedError,
     ForeignAddressError,
     MalformedCredentialError,
     MalformedError,
@@ -56,6 +57,7 @@ _log = logging.getLogger("muniment.problems")
 STATUSES: Final[dict[type[Exception], int]] = {
     MalformedError: 400,
     MalformedCredentialError: 400,
+    ChangeRefusedError: 400,
     DecodeError: 400,
     UnicodeError: 400,
     RecursionError: 400,
@@ -347,6 +349,8 @@ def _of_domain(error: DomainError) -> Refusal:
 
 
 def _of_request(error: RequestError) -> Refusal:
+    if isinstance(error, ChangeRefusedError):
+        return error.said
     headers: tuple[tuple[bytes, bytes], ...] = ()
     match error:
         case AuthenticationError():

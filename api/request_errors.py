@@ -9,6 +9,7 @@ from domain.errors import ForbiddenError
 
 if TYPE_CHECKING:
     from api.dry_runs import DryRunForm
+    from api.problems import Refusal
 
 
 class RequestError(Exception):
@@ -104,6 +105,14 @@ class NotSealedError(_LaterError):
 
 class UnavailableError(_LaterError):
     """The process cannot answer now: behind, halted, full."""
+
+
+class ChangeRefusedError(RequestError):
+    """One change of a simulation was refused; `said` is what the same request would be told."""
+
+    def __init__(self, said: Refusal) -> None:
+        super().__init__(said.code, said.detail)
+        self.said = said
 
 
 class DryRun(Exception):  # noqa: N818 - no error: it ends a request before anything is done

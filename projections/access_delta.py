@@ -28,6 +28,8 @@ from domain.scopes import ScopeKey
 
 # Who may hold something else in a tenant after an event.
 _Touched = tuple["TenantId", "PrincipalId"]
+# What is called at every step of the work.
+Pace = Callable[[], None]
 
 
 class Right(NamedTuple):
@@ -60,27 +62,37 @@ class Delta(Struct, frozen=True, kw_only=True):
         return not (self.gained or self.lost or self.owners_gained or self.owners_lost)
 
 
-def delta(before: State, after: State, events: Iterable[Event], now: float) -> Delta:
+def unhurried() -> None:
+    """Let work go on for as long as it takes."""
+
+
+def delta(
+    before: State, after: State, events: Iterable[Event], now: float, pace: Pace = unhurried
+) -> Delta:
     """Answer what lies between two states at one instant, `now` (Unix seconds).
 
     `events` are all those between them. A span that begins or ends by the clock alone is no event
-    and shows in neither.
+    and shows in neither. `pace` is called for every principal, and may raise to end the work.
     """
     touched = {one for event in events for one in touched_by(before, after, event)}
-    return between(before, after, touched, now, now)
+    return between((before, now), (after, now), touched, pace)
 
 
 def between(
-    before: State, after: State, touched: Iterable[_Touched], begun: float, ended: float
+    before: tuple[State, float],
+    after: tuple[State, float],
+    touched: Iterable[_Touched],
+    pace: Pace = unhurried,
 ) -> Delta:
     """Answer what the touched principals gained and lost, each state by a clock of its own."""
     gained: list[Right] = []
     lost: list[Right] = []
     for tenant, found in _by_tenant(touched).items():
-        compared = _Tenant((before, begun), (after, ended), tenant)
+        compared = _Tenant(before, after, tenant)
         for principal in found:
+            pace()
             compared.compare(principal, gained, lost)
-    owned, owning = set(before.owners), set(after.owners)
+    owned, owning = set(before[0].owners), set(after[0].owners)
     return Delta(
         gained=tuple(sorted(gained, key=_rank)),
         lost=tuple(sorted(lost, key=_rank)),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from domain import access, groups, principals, roles, service_accounts, tenants, users
 from domain.state import State, evolve
 from projections import trail
+from projections.access_delta import Pace, unhurried
 from projections.audit import EVERYWHERE
 from projections.trail import Sought
 
@@ -128,16 +129,21 @@ def _entries(connection: Connection, sought: Sought, until: int) -> Iterator[Ent
 
 
 def intervals(
-    facts: Iterable[Fact], subject: PrincipalId, question: Question, until: float
+    facts: Iterable[Fact],
+    subject: PrincipalId,
+    question: Question,
+    until: float,
+    pace: Pace = unhurried,
 ) -> list[Interval]:
     """Answer when the subject was allowed, up to `until` (Unix seconds), oldest first.
 
     `facts` are those that concern the subject, in order; of a command all together count, since no
-    check sees half of one.
+    check sees half of one. `pace` is called for each, and may raise to end the work.
     """
     found: list[Interval] = []
     begun: Edge | None = None
     for edge, allowed in _edges(facts, subject, question, until):
+        pace()
         if allowed and begun is None:
             begun = edge
         elif not allowed and begun is not None:

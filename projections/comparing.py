@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, structs
 from domain import access
 from domain.scopes import ancestors
 from projections import audit_shapes as shapes
-from projections.access_delta import Delta, Right, between, holders
+from projections.access_delta import Delta, Pace, Right, between, holders, unhurried
 from projections.audit_shapes import Shape
 
 if TYPE_CHECKING:
@@ -61,14 +61,16 @@ class Comparison(Struct, frozen=True, kw_only=True):
     access: Delta
 
 
-def compare(before: Moment, after: Moment, narrowed: Narrowed) -> Comparison:
-    """Compare two moments, the earlier one first."""
+def compare(
+    before: Moment, after: Moment, narrowed: Narrowed, pace: Pace = unhurried
+) -> Comparison:
+    """Compare two moments, the earlier one first; `pace` may raise to end the work."""
     states = before.state, after.state
     differences = tuple(_differences(*states, narrowed))
     touched = {*_touched(before.state, after.state, narrowed.tenant)}
     if narrowed.principal is not None:
         touched &= {narrowed.principal}
-    found = between(*states, [(narrowed.tenant, one) for one in touched], before.now, after.now)
+    found = between(before, after, [(narrowed.tenant, one) for one in touched], pace)
     found = _of_tenant(found, states, narrowed)
     if narrowed.namespace is not None:
         found = _within(found, narrowed.namespace)

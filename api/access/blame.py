@@ -18,6 +18,7 @@ from api.call import ACCESS, Call
 from api.iam import principals
 from api.journal import listed
 from api.judging import Judge
+from api.pacing import paced
 from api.request_errors import MalformedError
 from api.trail import items
 from api.trail.items import Actor
@@ -95,9 +96,11 @@ async def blame_access(tenant: FromPath[str], call: NamedDependency[Call]) -> Re
             f"more than {EVENTS_MAX} events concern this principal; ask about an earlier position",
         ) from None
 
+    pace = paced(call.service, "blame.too_much", "ask about an earlier position")
+
     def found() -> list[Interval]:
         facts = map(decode, call.service.records.at(positions))
-        return blame.intervals(facts, subject, question, now)
+        return blame.intervals(facts, subject, question, now, pace)
 
     async with call.service.exports.turn:
         intervals = await asyncio.to_thread(found)

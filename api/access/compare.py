@@ -16,6 +16,7 @@ from api.access.walks import word
 from api.access_forms import AccessForm, access_form
 from api.call import Call, needs, position_parameter
 from api.journal import read_trail
+from api.pacing import paced
 from api.paging import read_instant
 from api.request_errors import MalformedError
 from domain import names
@@ -79,8 +80,10 @@ async def compare_access(
     end = await _moment(call, "to", call.parameter("to"))
     if begin.state.position > end.state.position:
         raise MalformedError("compare.order", "from must not be later than to")
+    hint = "name a principal or a namespace, or moments that are nearer to each other"
     async with call.service.exports.turn:
-        found = await asyncio.to_thread(compare, begin, end, narrowed)
+        pace = paced(call.service, "comparison.too_large", hint)
+        found = await asyncio.to_thread(compare, begin, end, narrowed, pace)
     await read_trail(call, "audit_read", results=len(found.differences))
     return call.answer(await _form(call, begin, end, found), position=end.state.position)
 

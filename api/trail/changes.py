@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from api.access_forms import access_form
+from api.pacing import paced
 from domain.events import decode
 from domain.state import State
-from projections.access_delta import Delta, delta
+from projections.access_delta import delta
 
 if TYPE_CHECKING:
     from api.call import Call
     from api.service import Service
     from api.trail.items import TrailEntry
+    from projections.access_delta import Delta, Pace
 
 RIGHTS_MAX = 100
 ENTRIES_MAX = 100
@@ -29,7 +31,8 @@ async def with_access(call: Call, entries: Sequence[TrailEntry]) -> list[TrailEn
     """
     positions = [entry.position for entry in entries]
     async with call.service.exports.turn:
-        found = await asyncio.to_thread(_deltas, call.service, positions)
+        pace = paced(call.service, "comparison.too_large", "ask for fewer events at a time")
+        found = await asyncio.to_thread(_deltas, call.service, positions, pace)
     told: list[TrailEntry] = []
     for entry, (states, one) in zip(entries, found, strict=True):
         access = await access_form(call, states, _here(call, one), RIGHTS_MAX)
@@ -37,12 +40,14 @@ async def with_access(call: Call, entries: Sequence[TrailEntry]) -> list[TrailEn
     return told
 
 
-def _deltas(service: Service, positions: Sequence[int]) -> list[tuple[tuple[State, State], Delta]]:
+def _deltas(
+    service: Service, positions: Sequence[int], pace: Pace
+) -> list[tuple[tuple[State, State], Delta]]:
     found: list[tuple[tuple[State, State], Delta]] = []
     for position, record in zip(positions, service.records.at(positions), strict=True):
         before, after = service.past.at(position - 1), service.past.at(position)
-        event = decode(record).envelope.event
-        found.append(((before, after), delta(before, after, (event,), after.at.timestamp())))
+        event, now = decode(record).envelope.event, after.at.timestamp()
+        found.append(((before, after), delta(before, after, (event,), now, pace)))
     return found
 
 

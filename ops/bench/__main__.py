@@ -19,6 +19,7 @@ from ops.bench import (
     catch_up,
     check,
     command_costs,
+    deltas,
     endpoints,
     export_rates,
     growth,
@@ -70,6 +71,7 @@ BENCHMARKS: Final = {
         audit_search.run, "the trail's first page by each filter, among 1,000,000 events"
     ),
     "asof": Benchmark(asof.run, "a check and lists about the past of 1,000,000 events", (10,)),
+    "delta": Benchmark(deltas.run, "whose rights a role edit for 10,000 principals changes"),
     "gc": Benchmark(pauses.run, "the longest pause of the collector while serving", (10,)),
 }
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+DENIED: Final = 3
 CONFLICT: Final = 7
 INVALID: Final = 8
 UNREACHABLE: Final = 9
@@ -35,6 +36,7 @@ LOCAL: Final = {
 # Client commands speak HTTP to a server, from anywhere; found by name in `ops.cli.commands`.
 CLIENT: Final = {
     "audit": "Export the audit trail of a server.",
+    "simulate": "Tell who would gain and lose what by changes that are not made yet.",
 }
 
 

@@ -75,6 +75,21 @@ BODIES: Final[dict[str, Any]] = {
     "rotateOwnToken": {"grace": "PT1H"},
     "rotateServiceAccountToken": {"grace": "PT1H"},
     "rotateUserToken": {"grace": "PT1H"},
+    "simulateAccess": {
+        "changes": [
+            {
+                "method": "POST",
+                "path": "/api/v1/main/roles",
+                "body": {"name": "tried", "permissions": {"FLOW": ["VIEW"]}},
+                "as": "tried",
+            },
+            {
+                "method": "POST",
+                "path": "/api/v1/main/bindings",
+                "body": {"type": "USER", "externalId": "$account", "roleId": "{tried}"},
+            },
+        ]
+    },
     "signIn": {"username": ROOT_EMAIL, "password": PASSWORD},
     "signInAtRoot": {"username": ROOT_EMAIL, "password": PASSWORD},
     "setServiceAccountPrivilege": {"instanceOwner": True},

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-# What tells of no moment of the log: the journal and the process, what is signed by now, and a
-# comparison, which names its moments itself.
+# What tells of no moment of the log: the journal and the process, what is signed by now, a
+# comparison, which names its moments itself, and a simulation, which is about the present.
 TIMELESS: Final = {
     "getCheckpoint": 200,
     "listCheckpoints": 200,
@@ -34,6 +34,7 @@ TIMELESS: Final = {
     "listJournal": 400,
     "listWholeJournal": 400,
     "compareAccess": 400,
+    "simulateAccess": 400,
 }
 # Members that tell of now in an answer about then.
 OF_NOW: Final = frozenset({"sealedThrough", "lastUsed", "lastUsedAddress", "lastUsedAgent"})

@@ -129,6 +129,7 @@ POST   access     200 /api/v1/{tenant}/access/check-bulk
 GET    permission 200 /api/v1/{tenant}/access/compare
 GET    access     200 /api/v1/{tenant}/access/me
 GET    access     200 /api/v1/{tenant}/access/what-can low=403 narrowed=403
+POST   access     200 /api/v1/{tenant}/access/simulate low=403 narrowed=403
 GET    access     200 /api/v1/{tenant}/access/who-can low=403 narrowed=403
 GET    access     200 /api/v1/{tenant}/acls/actions
 GET    access     200 /api/v1/{tenant}/acls/permissions

@@ -142,7 +142,7 @@ def test_an_answer_that_is_not_whole_leaves_no_file(
 
     assert (done.returncode, done.stderr) == (
         9,
-        b"Error: the export is not whole: IncompleteRead\n",
+        b"Error: the export is not whole: IncompleteRead (127.0.0.1:%d)\n" % stub.server_address[1],
     )
     assert [*tmp_path.iterdir()] == []
 

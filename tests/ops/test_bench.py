@@ -107,6 +107,7 @@ PROMISED: Final = {
             for name in ("service accounts", "groups", "roles")
         ),
     ),
+    "delta": ("30 principals touched, absolute",),
     "gc": ("longest pause, absolute",),
 }
 NEEDS_POSTGRES: Final = ("append", "replay")

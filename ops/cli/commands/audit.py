@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import click
 
-from ops.cli.main import INVALID, UNREACHABLE
+from ops.cli import client
+from ops.cli.client import Failure, Server
+from ops.cli.main import INVALID
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -23,11 +25,7 @@ FORMATS: Final = ("ndjson", "csv", "ocsf", "cloudevents")
 STREAMS: Final = ("log", "journal")
 
 _CHUNK_BYTES: Final = 65_536
-_ANSWER_BYTES_MAX: Final = 65_536
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SHOWN_EVERY_SECONDS: Final = 0.2
-_OK: Final = 200
-_STATUSES: Final = {401: 4, 403: 5, 404: 6, 429: UNREACHABLE, 503: UNREACHABLE}
 # Where the position stands in a line of each format.
 _POSITIONS: Final = {
     "ndjson": re.compile(rb'\{"position":([0-9]+),'),
@@ -35,14 +33,6 @@ _POSITIONS: Final = {
     "ocsf": re.compile(rb'.*"sequence":([0-9]+)'),
     "cloudevents": re.compile(rb'\{"specversion":"1.0","id":"([0-9]+)"'),
 }
-
-
-class Failure(click.ClickException):
-    """An end with a message on standard error and an exit code of cli 4."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        setattr(self, "exit_code", status)  # noqa: B010 - click declares it on the class only
 
 
 # The filters of the search (http-api 5), each the option of a parameter of the route.
@@ -80,10 +70,7 @@ def command() -> None:
 
 
 @command.command("export")
-@click.option("--server", envvar="MUNIMENT_SERVER", default="http://127.0.0.1:8080")
-@click.option("--api-token-file", envvar="MUNIMENT_API_TOKEN_FILE", type=click.File())
-@click.option("--api-token", envvar="MUNIMENT_API_TOKEN", help="- reads it from standard input.")
-@click.option("--tenant", envvar="MUNIMENT_TENANT", default="main", show_default=True)
+@client.options
 @click.option("--everything", is_flag=True, help="The whole installation; for instance owners.")
 @click.option("--stream", type=click.Choice(STREAMS), default="log", show_default=True)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="ndjson", show_default=True)
@@ -91,9 +78,7 @@ def command() -> None:
 @_filtered
 @click.option("--personal", type=click.Choice(("omit", "include")))
 def export(
-    server: str,
-    api_token_file: IO[str] | None,
-    api_token: str | None,
+    server: Server,
     tenant: str,
     everything: bool,  # noqa: FBT001 - a flag of the command line
     form: str,
@@ -101,64 +86,17 @@ def export(
     **asked: str | None,
 ) -> None:
     """Write what all filters let through, oldest first: of the log, or of the journal."""
-    token = _token(api_token_file, api_token)
     if out is not None and out.exists():
         raise Failure(f"{out} is there already", INVALID)
     given = {"format": form, **asked}
     query = urlencode({name: value for name, value in given.items() if value is not None})
     path = "/api/v1/audit/export" if everything else f"/api/v1/{tenant}/audit/export"
-    with _answer(server, f"{path}?{query}", token) as answer:
+    with server.answer("GET", f"{path}?{query}", whole="the export is not whole") as answer:
         until = answer.headers["X-Muniment-Position"]
         progress = _Progress(_POSITIONS[form], int(asked["after"] or 0), int(until))
         with nullcontext(sys.stdout.buffer) if out is None else _new_file(out) as file:
             _copy(answer, file, progress)
     click.echo(f"position {until}", err=True)
-
-
-def _token(file: IO[str] | None, text: str | None) -> str:
-    if text is None and file is not None:
-        return file.read().strip()
-    if text == "-":
-        return sys.stdin.readline().strip()
-    if not text:
-        raise click.UsageError("an --api-token-file or --api-token is needed")
-    return text
-
-
-@contextmanager
-def _answer(server: str, target: str, token: str) -> Iterator[HTTPResponse]:
-    """Yield the server's answer of an export; what is none ends with its code."""
-    from http.client import HTTPConnection, HTTPException, HTTPSConnection
-
-    url = urlsplit(server)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise click.UsageError("--server must be an address")
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
-        raise click.UsageError("credentials are not sent over plain HTTP")
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = kind(url.hostname, url.port, timeout=60)
-    try:
-        connection.request("GET", target, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        if answer.status != _OK:
-            raise _refusal(answer)
-        yield answer
-    except (OSError, HTTPException) as fault:
-        raise Failure(f"the export is not whole: {type(fault).__name__}", UNREACHABLE) from None
-    finally:
-        connection.close()
-
-
-def _refusal(answer: HTTPResponse) -> Failure:
-    import json
-
-    try:
-        said = json.loads(answer.read(_ANSWER_BYTES_MAX))["message"]
-    except (ValueError, KeyError, TypeError):
-        said = "the server did not answer as Muniment does"
-    # Nothing that a server says may steer a terminal.
-    shown = "".join(character for character in str(said) if character.isprintable())
-    return Failure(f"{shown} ({answer.status})", _STATUSES.get(answer.status, INVALID))
 
 
 @contextmanager
