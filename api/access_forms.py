@@ -45,8 +45,9 @@ class RightForm(Struct, frozen=True, kw_only=True):
 class AccessForm(Struct, frozen=True, kw_only=True, rename="camel"):
     """Rights gained and lost, and the privilege of an instance owner, which is none in a tenant.
 
-    `gains` and `losses` count them all; of very many the first are listed. `hidden` tells that
-    there are some in tenants about which the asker may not ask.
+    `gains` and `losses` count them all; of very many the first are listed. `remaining` is what is
+    still held below something that is lost. `hidden` tells that there are some in tenants about
+    which the asker may not ask.
     """
 
     gains: int
@@ -54,6 +55,7 @@ class AccessForm(Struct, frozen=True, kw_only=True, rename="camel"):
     hidden: bool
     gained: tuple[RightForm, ...]
     lost: tuple[RightForm, ...]
+    remaining: tuple[RightForm, ...]
     owners_gained: tuple[PrincipalForm, ...]
     owners_lost: tuple[PrincipalForm, ...]
 
@@ -72,12 +74,14 @@ async def access_form(
     before, after = states
     gained = [right for right in found.gained if right.tenant in seen]
     lost = [right for right in found.lost if right.tenant in seen]
+    remaining = [right for right in found.remaining if right.tenant in seen]
     return AccessForm(
         gains=len(gained),
         losses=len(lost),
         hidden=len(seen) < len(tenants),
         gained=await _rights(call, after, gained[:most]),
         lost=await _rights(call, before, lost[:most]),
+        remaining=await _rights(call, after, remaining[:most]),
         owners_gained=tuple(_principal(after, one) for one in found.owners_gained),
         owners_lost=tuple(_principal(before, one) for one in found.owners_lost),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -23,7 +23,7 @@ from api.query import judge_path, read_query
 from api.request_errors import ChangeRefusedError, MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from litestar.types import ASGIApp, HTTPScope, Message
 
@@ -159,7 +159,8 @@ class Simulation:
         """Answer what the application answers to the request, on the draft."""
         body = b"" if asked.body is UNSET else msgspec.json.encode(asked.body)
         scope = self._scope(number, asked, len(body))
-        status, parts = 500, []
+        status = 500
+        parts: list[bytes] = []
 
         async def receive() -> Any:  # noqa: ANN401 - a message of ASGI
             return {"type": "http.request", "body": body, "more_body": False}
@@ -226,26 +227,31 @@ def _unsupported(number: int, detail: str) -> ChangeRefusedError:
     )
 
 
+class _Identified(Struct):
+    id: str = ""
+
+
+_WITH_ID: Final = msgspec.json.Decoder(_Identified)
+_WITH_IDS: Final = msgspec.json.Decoder(list[_Identified])
+
+
 def _id_in(body: bytes) -> str:
     """Answer the id in an answer, of one object or of a list of one."""
     try:
-        told = msgspec.json.decode(body) if body else None
+        told = _WITH_IDS.decode(body) if body[:1] == b"[" else [_WITH_ID.decode(body)]
     except msgspec.DecodeError:
         return ""
-    if isinstance(told, list) and len(told) == 1:
-        told = told[0]
-    found = told.get("id") if isinstance(told, dict) else None
-    return found if isinstance(found, str) else ""
+    return told[0].id if len(told) == 1 else ""
 
 
 # What stands for the id of something that an earlier change makes
 
 
-def filled(value: Any, made: dict[str, str]) -> Any:  # noqa: ANN401 - any JSON
+def filled(value: object, made: Mapping[str, str]) -> object:
     """Answer a body with ids in the places of the strings `{name}` of what was made."""
-    if isinstance(value, dict):
+    if _is_object(value):
         return {name: filled(one, made) for name, one in value.items()}
-    if isinstance(value, list):
+    if _is_list(value):
         return [filled(one, made) for one in value]
     if not isinstance(value, str):
         return value
@@ -253,7 +259,15 @@ def filled(value: Any, made: dict[str, str]) -> Any:  # noqa: ANN401 - any JSON
     return made.get(found[1], value) if found else value
 
 
-def filled_path(path: str, made: dict[str, str]) -> str:
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def filled_path(path: str, made: Mapping[str, str]) -> str:
     """Answer a path with ids in the places of segments `{name}`."""
     place, question, query = path.partition("?")
     segments = [str(filled(segment, made)) for segment in place.split("/")]

@@ -48,11 +48,15 @@ class Right(NamedTuple):
 class Delta(Struct, frozen=True, kw_only=True):
     """The rights that were gained and lost, in order; and who became, and was, instance owner.
 
-    A right that another one of before already covered was not gained.
+    A right that another one of before already covered was not gained. Of a right that was lost,
+    with all that lies below it, `remaining` are the ones that are still held. So deltas add up:
+    whoever takes away what is lost and all that it covers, and adds what remains and what is
+    gained, knows everything that is held.
     """
 
     gained: tuple[Right, ...] = ()
     lost: tuple[Right, ...] = ()
+    remaining: tuple[Right, ...] = ()
     owners_gained: tuple[PrincipalId, ...] = ()
     owners_lost: tuple[PrincipalId, ...] = ()
 
@@ -87,15 +91,17 @@ def between(
     """Answer what the touched principals gained and lost, each state by a clock of its own."""
     gained: list[Right] = []
     lost: list[Right] = []
+    remaining: list[Right] = []
     for tenant, found in _by_tenant(touched).items():
         compared = _Tenant(before, after, tenant)
         for principal in found:
             pace()
-            compared.compare(principal, gained, lost)
+            compared.compare(principal, gained, lost, remaining)
     owned, owning = set(before[0].owners), set(after[0].owners)
     return Delta(
         gained=tuple(sorted(gained, key=_rank)),
         lost=tuple(sorted(lost, key=_rank)),
+        remaining=tuple(sorted(remaining, key=_rank)),
         owners_gained=tuple(sorted(owning - owned)),
         owners_lost=tuple(sorted(owned - owning)),
     )
@@ -131,13 +137,23 @@ class _Tenant:
             for pair, bit in _pairs(known, tenant).items()
         ]
 
-    def compare(self, principal: PrincipalId, gained: list[Right], lost: list[Right]) -> None:
-        """Add what the principal gained and lost."""
+    def compare(
+        self,
+        principal: PrincipalId,
+        gained: list[Right],
+        lost: list[Right],
+        remaining: list[Right],
+    ) -> None:
+        """Add what the principal gained and lost, and what remains of that."""
         held = self._masks(*self._before, principal)
         holds = self._masks(*self._after, principal)
-        if held != holds:
-            gained += self._beyond(principal, holds, held)
-            lost += self._beyond(principal, held, holds)
+        if held == holds:
+            return
+        gained += self._beyond(principal, holds, held)
+        ended = [*self._beyond(principal, held, holds)]
+        if ended:
+            lost += ended
+            remaining += self._below(principal, holds, ended)
 
     def _masks(self, state: State, now: float, principal: PrincipalId) -> Masks:
         compiled = access.compile_subject(state, self._tenant, principal, now)
@@ -151,6 +167,21 @@ class _Tenant:
             covered = _covering(others, place)
             for bit, needed, (type_, action) in self._bits:
                 if mask & bit and not covered & needed:
+                    yield Right(self._tenant, principal, place, type_, action)
+
+    def _below(
+        self, principal: PrincipalId, masks: Masks, ended: Iterable[Right]
+    ) -> Iterator[Right]:
+        """Yield the rights of `masks` that the ended ones cover."""
+        bits = {pair: bit for bit, _, pair in self._bits}
+        covering: dict[ScopeKey, int] = {}
+        for right in ended:
+            bit = bits[right.type, right.action]
+            covering[right.place] = covering.get(right.place, 0) | bit
+        for place, mask in masks.items():
+            covered = _covering(covering, place)
+            for bit, needed, (type_, action) in self._bits:
+                if mask & bit and covered & needed:
                     yield Right(self._tenant, principal, place, type_, action)
 
 

@@ -233,7 +233,12 @@ def _within(found: Delta, namespace: str) -> Delta:
             if isinstance(right.place, str) and _touches(right.place, namespace)
         )
 
-    return structs.replace(found, gained=kept(found.gained), lost=kept(found.lost))
+    return structs.replace(
+        found,
+        gained=kept(found.gained),
+        lost=kept(found.lost),
+        remaining=kept(found.remaining),
+    )
 
 
 # Whose rights may differ

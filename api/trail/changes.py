@@ -59,4 +59,5 @@ def _here(call: Call, found: Delta) -> Delta:
         found,
         gained=tuple(right for right in found.gained if right.tenant == tenant),
         lost=tuple(right for right in found.lost if right.tenant == tenant),
+        remaining=tuple(right for right in found.remaining if right.tenant == tenant),
     )

@@ -120,6 +120,7 @@ def test_rights_are_told_through_groups_before_they_are_given(http: Served) -> N
             }
         ],
         "lost": [],
+        "remaining": [],
         "ownersGained": [],
         "ownersLost": [],
     }

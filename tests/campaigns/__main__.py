@@ -7,12 +7,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
+from projections import views
 from tests.campaigns import access, completeness, durable, owners, races, shared
 from tests.campaigns.report import say
 from tests.e2e.node import Node
+from tests.projections import undoing
 
 Campaign = Callable[[Path, bool, int], bool]
 
@@ -77,9 +80,21 @@ def run_completeness(directory: Path, long: bool, seed: int) -> bool:  # noqa: F
     return not (verdict.missing or verdict.invented or told.untouched)
 
 
+def run_blame(directory: Path, long: bool, seed: int) -> bool:  # noqa: FBT001 - one table
+    """Undoing what is blamed flips the answer."""
+    tries = undoing.LONG if long else undoing.SHORT
+    engine = views.open_sqlite(directory / "views.db")
+    tried = (one for number in count(seed) for one in undoing.undone(engine, number))
+    found = [*islice(tried, tries)]
+    engine.dispose()
+    say("blame", f"{sum(found)} of {len(found)} flipped", n=tries, seed=seed)
+    return all(found)
+
+
 CAMPAIGNS: Final[dict[str, Campaign]] = {
     **durable.CAMPAIGNS,
     **shared.CAMPAIGNS,
+    "blame": run_blame,
     "completeness": run_completeness,
     "owners": run_owners,
     "races": run_races,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import count, islice
 from typing import TYPE_CHECKING, Final, cast
 
 import pytest
@@ -38,6 +39,7 @@ from tests.domain.world import account, bound, group, member, opened, role
 from tests.fixed_inputs import START
 from tests.histories import Histories
 from tests.memory_log import MemoryLog
+from tests.projections.undoing import SHORT, undone
 from tests.spec import facts
 
 if TYPE_CHECKING:
@@ -145,6 +147,35 @@ def test_intervals_that_lie_are_noticed(
 ) -> None:
     """Control of the property above."""
     assert any(True for seed in range(30) for _ in faults(file_engine, seed, broken))
+
+
+# Undoing what is blamed
+
+
+def test_undoing_what_is_blamed_flips_the_answer(file_engine: Engine) -> None:
+    """Issue 5: of 1,000 in the long form, `python -m tests.campaigns blame --long`."""
+    tried = (one for seed in count(1) for one in undone(file_engine, seed))
+    found = [*islice(tried, SHORT)]
+
+    assert len(found) == SHORT
+    assert all(found)
+
+
+def blames_another(
+    concerned: Iterable[Fact], subject: PrincipalId, question: Question, until: float
+) -> list[Interval]:
+    """Broken: the event before the one that did it is blamed."""
+    return [
+        Interval(begin._replace(position=max(2, begin.position - 3)), end)
+        for begin, end in intervals(concerned, subject, question, until)
+    ]
+
+
+def test_blaming_another_event_is_noticed(file_engine: Engine) -> None:
+    """Control: undoing some other event changes nothing."""
+    tried = (one for seed in count(1) for one in undone(file_engine, seed, blames_another))
+
+    assert not all(islice(tried, 100))
 
 
 # By example
