@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from api import audit_export, documents, health, metrics, proofs, sign_in, sinks, system
 from api.access import blame, check_bulk, compare, simulate, what_can, who_can
-from api.authentication import authenticate
+from api.authentication import authenticate, require_still
 from api.call import POSITION_HEADER, Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
 from api.iam import (
@@ -195,9 +195,13 @@ class _Authentication:
 
     async def _call(self, scope: HTTPScope) -> Call:
         """Authenticate, wait for `at_least` (http-api 6), and judge anew by what came meanwhile."""
-        state = scope["state"]
-        # A simulation stands in the place of the service for the changes that it tries out.
-        service: Service = state.get("simulation") or self._service
+        service, state = self._service, scope["state"]
+        simulation: Simulation | None = state.get("simulation")
+        if simulation is not None:
+            # Whoever tries changes out has signed in, and is judged by what they leave of that.
+            simulated = cast("Service", simulation)
+            require_still(simulated, simulation.caller, simulation.before, scope)
+            return Call(simulated, simulation.caller, scope, state["query"], state["request_id"])
         try:
             caller = await authenticate(service, scope)
         except UnknownTokenError as refusal:

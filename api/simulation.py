@@ -105,6 +105,7 @@ class Simulation:
         self._keys = _Keys(call.service.vault)
         self.vault = cast("Vault", self._keys)
         self.people = People(self.vault)
+        self.caller = call.caller
         self.before = call.service.state
         self.state = self.before
         self.facts: list[Fact] = []

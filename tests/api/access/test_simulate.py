@@ -379,6 +379,20 @@ def test_rights_that_an_earlier_change_takes_are_missing_later(http: Served) -> 
     assert found["detail"].startswith("changes[1]: ")
 
 
+def test_a_caller_that_an_earlier_change_ends_changes_nothing_more(http: Served) -> None:
+    """Its token is judged on the draft too, and is not counted as used by every change."""
+    person = http.user("ada@example.com", owner=True)
+    by = http.bearer(person)
+    group = change("POST", "main/groups", {"name": "Bots"})
+    (token,) = http.state.tokens_of[person]
+
+    ends = change("DELETE", f"users/{person}/api-tokens/{token}")
+    found = problem(ask(http, ends, group, by=by), 401, "token.revoked")
+    assert found["detail"].startswith("changes[1]: ")
+    disables = change("POST", f"users/{person}/disable")
+    problem(ask(http, disables, group, by=by), 401, "principal.disabled")
+
+
 def test_another_tenant_is_not_there(http: Served) -> None:
     """Neither its routes nor its objects: as for the request itself."""
     beta = http.tenant("beta")
