@@ -276,6 +276,9 @@ def searches(has: Objects) -> None:
         f"/main/access/what-can?type=service_account&id={id_}",
     ):
         clerk.noted(has.by, (searched,), "GET", path)
+    group = {"method": "POST", "path": "/api/v1/main/groups", "body": {"name": has.new()}}
+    tried = {"changes": [group]}
+    clerk.noted(owner, (searched,), "POST", "/main/access/simulate", tried)
 
 
 ONCE: Final[tuple[Callable[[Objects], None], ...]] = (*(locked_out, expired_token, extended_token),)

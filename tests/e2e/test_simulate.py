@@ -39,6 +39,10 @@ class Place:
         given = {"type": "GROUP", "externalId": self.group, "roleId": self.role}
         self.binding = self.made("bindings", {**given, "namespaceId": "prod"})
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._owner.close()
+
     def made(self, path: str, body: dict[str, Any]) -> str:
         """Make something and answer its id."""
         answer = self._owner.post(path, json=body)
@@ -68,7 +72,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     node = Node(tmp_path_factory.mktemp("simulate") / "data")
     node.init()
     node.start()
-    yield Place(node)
+    place = Place(node)
+    yield place
+    place.close()
     node.stop()
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from domain.events import Fact
 from domain.roles import RoleCreated
 from domain.state import Draft, apply
-from ops.cli.local import digest
+from ops import replays
 from tests.campaigns.mutants.start import broken
 
 
@@ -22,4 +22,4 @@ def apply_in_any_order(draft: Draft, fact: Fact) -> None:
 
 
 if __name__ == "__main__":
-    broken(digest, "apply", apply_in_any_order)
+    broken(replays, "apply", apply_in_any_order)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from domain.events import Fact
 from domain.roles import RoleCreated
 from domain.state import Draft, apply
-from ops.cli.local import digest
+from ops import replays
 from tests.campaigns.mutants.start import broken
 
 
@@ -23,4 +23,4 @@ def apply_by_the_clock(draft: Draft, fact: Fact) -> None:
 
 
 if __name__ == "__main__":
-    broken(digest, "apply", apply_by_the_clock)
+    broken(replays, "apply", apply_by_the_clock)
