@@ -65,7 +65,7 @@ class SimulationForm(Struct, frozen=True, kw_only=True):
 @post(
     "/{tenant:str}/access/simulate",
     status_code=200,
-    opt={**ACCESS, "reads": True, "simulates": True},
+    opt={**ACCESS, "reads": True},
     operation_id="simulateAccess",
     summary="Try out a list of changes together: who gains and who loses what",
     tags=["access"],
@@ -84,12 +84,12 @@ async def simulate_access(
         raise MalformedError(
             "simulation.too_large", f"at most {CHANGES_MAX} changes; try them out in parts"
         )
-    pace = paced(call.service, "simulation.too_large", "try fewer changes at a time")
     simulation = Simulation(call)
     try:
         made: dict[str, str] = {}
         done: list[Made] = []
         async with call.service.exports.turn:
+            pace = paced(call.service, "simulation.too_large", "try fewer changes at a time")
             for number, change in enumerate(data.changes):
                 pace()
                 asked = _asked(number, change, tenant, simulation, made)

@@ -50,6 +50,10 @@ class Place:
         found: str = answer.json()["id"]
         return found
 
+    def delete(self, path: str) -> None:
+        """Take something away."""
+        assert self._owner.delete(path).status_code in {200, 204}
+
     def low_token(self) -> str:
         """Make a token of an account that may do nothing."""
         account = self.made("service-accounts", {"name": "low"})
@@ -68,7 +72,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Yield one installation for all tests: nothing here changes it."""
+    """Yield one installation for all tests."""
     node = Node(tmp_path_factory.mktemp("simulate") / "data")
     node.init()
     node.start()
@@ -117,6 +121,19 @@ def test_a_removal_is_no_gain(place: Place, named: str) -> None:
 
     assert done.returncode == 0
     assert "service_account ci-bot loses FLOW:VIEW in main, prod\n" in done.stdout
+
+
+def test_what_remains_of_a_loss_is_told(place: Place) -> None:
+    """From every action everywhere to what the group gives in prod: that is kept."""
+    role = place.made("roles", {"name": "all", "permissions": {"FLOW": ["*"]}})
+    given = {"type": "USER", "externalId": place.bot, "roleId": role}
+    place.made("bindings", given)
+
+    done = place.run("--remove", "role:all")
+    place.delete(f"roles/{role}")
+
+    assert "service_account ci-bot loses FLOW:* in main, everywhere\n" in done.stdout
+    assert "service_account ci-bot keeps FLOW:VIEW in main, prod\n" in done.stdout
 
 
 def test_what_is_told_is_there_for_machines(place: Place, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def is_gain(access: dict[str, Any]) -> bool:
 def _lines(access: dict[str, Any]) -> Iterator[str]:
     yield from (_of_right("gains", right) for right in access["gained"])
     yield from (_of_right("loses", right) for right in access["lost"])
+    yield from (_of_right("keeps", right) for right in access["remaining"])
     for word, owners in (("gains", access["ownersGained"]), ("loses", access["ownersLost"])):
         for owner in owners:
             yield shown(f"{_who(owner)} {word} instance ownership")
