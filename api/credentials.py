@@ -2,8 +2,8 @@
 
 One key seals a person's e-mail, names and aliases, and one each password (design 3). A key is
 made before the command that needs it, so it is taken back when the command comes to nothing; and
-the key of a password that was replaced is destroyed in every process that reads of it (security
-3.1).
+the key of a password that was replaced, and every key of a person who was erased, is destroyed in
+every process that reads of it (security 3.1, transparency-log 5).
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from msgspec import UNSET, UnsetType
 
 from api.request_errors import DryRun, UnavailableError
 from domain import commands
-from domain.errors import DomainError, FieldFault, InvalidError
+from domain.erasures import UserErased
+from domain.errors import ConflictError, DomainError, FieldFault, InvalidError
 from domain.events import Event, Fact
 from domain.ids import UserId
 from domain.principals import InstanceOwnerGranted, InstanceOwnerRevoked
-from domain.sealed import KeyId, Sealed, Secret
+from domain.sealed import DestroyedKeyError, KeyId, Sealed, Secret
 from domain.state import State
 from domain.users import (
     PasswordRehashed,
@@ -103,7 +104,11 @@ class Sealer:
                 for name, value in values.items()
             }
 
-        used, fields = await asyncio.to_thread(sealed)
+        try:
+            used, fields = await asyncio.to_thread(sealed)
+        except DestroyedKeyError:
+            await self._destroy(self._made)
+            raise ConflictError("user.erased", f"the user {user} has been erased") from None
         if key is None:
             self._made.add(used)
         return fields
@@ -146,54 +151,78 @@ def stored_hash(service: Service, user: User | None) -> str | None:
 
 
 def retire(service: Service, before: State, facts: Iterable[Fact]) -> None:
-    """Take note of new events in the event loop: no old password is remembered or can be opened.
+    """Take note of new events in the event loop: what ended is not remembered and cannot be opened.
 
-    `before` is the state that the facts follow. What they replaced is destroyed off the loop.
+    `before` is the state that the facts follow. The keys of replaced passwords and of erased
+    people are destroyed off the loop.
     """
-    replaced: dict[UserId, Sealed | UnsetType] = {}
+    passwords: dict[UserId, Sealed | UnsetType] = {}
     ended: list[KeyId] = []
+    erased: list[UserId] = []
     for fact in facts:
         event = fact.envelope.event
         match event:
-            case PasswordSet() | PasswordRehashed() | PasswordRemoved() | UserDeleted():
-                known = before.users.get(event.id)
-                first = known.password if known else UNSET
-                old = replaced.get(event.id, first)
-                if old is not UNSET:
-                    ended.append(old.key)
-                replaced[event.id] = (
-                    event.password if isinstance(event, PasswordSet | PasswordRehashed) else UNSET
-                )
+            case PasswordSet() | PasswordRehashed():
+                ended.extend(_replaced(before, event.id, event.password, passwords))
                 service.passwords.forget(event.id)
+            case PasswordRemoved() | UserDeleted():
+                ended.extend(_replaced(before, event.id, UNSET, passwords))
+                service.passwords.forget(event.id)
+            case UserErased():
+                service.people.forget(event.id)
+                erased.append(event.id)
             case UserDisabled():
                 service.passwords.forget(event.id)
             case InstanceOwnerGranted() | InstanceOwnerRevoked():
                 service.passwords.forget(UserId(event.principal))
             case _:
                 pass
-    if ended:
-        loop = asyncio.get_running_loop()
-        destroyed = loop.run_in_executor(None, partial(service.vault.destroy, *ended))
-        destroyed.add_done_callback(_note)
+    if ended or erased:
+        _off_the_loop(partial(_destroy, service, ended, erased))
+
+
+def _replaced(
+    before: State,
+    user: UserId,
+    new: Sealed | UnsetType,
+    passwords: dict[UserId, Sealed | UnsetType],
+) -> Iterator[KeyId]:
+    """Yield the key of the password that a user had until now, and note the new one."""
+    known = before.users.get(user)
+    old = passwords.get(user, known.password if known else UNSET)
+    if old is not UNSET:
+        yield old.key
+    passwords[user] = new
+
+
+def _destroy(service: Service, keys: Iterable[KeyId], erased: Iterable[UserId]) -> None:
+    service.vault.destroy(*keys)
+    service.vault.erase(*erased)
+
+
+def _off_the_loop(destroy: Callable[[], object]) -> None:
+    asyncio.get_running_loop().run_in_executor(None, destroy).add_done_callback(_note)
 
 
 def end_leftovers(service: Service) -> None:
-    """Destroy, at a start, the keys of passwords that were replaced but not yet ended.
+    """Destroy, at a start, what a process that ended or a restored vault left of ended keys.
 
-    It reads and writes the vault, so it is not for the event loop.
+    Those are the keys of passwords that were replaced and all keys of people who were erased. It
+    reads and writes the vault, so it is not for the event loop.
     """
     passwords = (user.password for user in service.state.users.values())
     used = {password.key for password in passwords if password is not UNSET}
     try:
         ended = service.vault.destroy_unused("password", used)
+        ended += service.vault.erase(*service.state.erased_users)
     except UnavailableError:
-        _log.error("the keys of old passwords could not be destroyed")
+        _log.error("the keys of old passwords and of erased people could not be destroyed")
         return
     if ended:
-        _log.info("keys of old passwords destroyed", extra={"keys": ended})
+        _log.info("keys of old passwords and of erased people destroyed", extra={"keys": ended})
 
 
-def _note(destroyed: asyncio.Future[None]) -> None:
+def _note(destroyed: asyncio.Future[object]) -> None:
     if not destroyed.cancelled() and destroyed.exception() is not None:
         # It is tried again at the next start.
-        _log.error("the keys of old passwords could not be destroyed")
+        _log.error("the keys of old passwords and of erased people could not be destroyed")

@@ -41,7 +41,8 @@ class People:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._known: OrderedDict[User, Person] = OrderedDict()
-        self._alias_ids: OrderedDict[Sealed, str] = OrderedDict()
+        self._alias_ids: OrderedDict[Alias, str] = OrderedDict()
+        self._forgotten = 0
 
     async def of(self, user: User) -> Person:
         """Answer one person."""
@@ -51,29 +52,33 @@ class People:
         """Answer the persons, in the order of the users; opens off the event loop."""
         users = tuple(users)
         unknown = [user for user in users if user not in self._known]
+        persons = {user: self._known[user] for user in users if user in self._known}
         if unknown:
-            opened = await asyncio.to_thread(lambda: [self.open(user) for user in unknown])
-            self._known.update(zip(unknown, opened, strict=True))
-        persons = [self._known[user] for user in users]
+            forgotten = self._forgotten
+            opened = await asyncio.to_thread(lambda: {user: self.open(user) for user in unknown})
+            persons.update(opened)
+            # One who was forgotten meanwhile may be among them.
+            if forgotten == self._forgotten:
+                self._known.update(opened)
         while len(self._known) > KEPT_MAX:
             self._known.popitem(last=False)
-        return persons
+        return [persons[user] for user in users]
 
     async def alias_ids(self, held: Iterable[Alias]) -> dict[Alias, str]:
         """Answer the ids of aliases, without those that were erased; opens off the event loop."""
         held = tuple(held)
-        sealed = {one.text: one.principal for one in held if isinstance(one.text, Sealed)}
-        texts = {one: self._alias_ids[one] for one in sealed if one in self._alias_ids}
-        unknown = {one: subject for one, subject in sealed.items() if one not in texts}
+        ids = {
+            one: one.text if isinstance(one.text, str) else self._alias_ids.get(one) for one in held
+        }
+        unknown = [one for one, id_ in ids.items() if id_ is None]
         if unknown:
-            opened = await asyncio.to_thread(
-                lambda: [self._text(who, one, aliases.FIELD) for one, who in unknown.items()]
-            )
-            texts.update(zip(unknown, opened, strict=True))
-            self._alias_ids.update(zip(unknown, opened, strict=True))
+            forgotten = self._forgotten
+            opened = await asyncio.to_thread(lambda: {one: self._alias(one) for one in unknown})
+            ids.update(opened)
+            if forgotten == self._forgotten:
+                self._alias_ids.update(opened)
         while len(self._alias_ids) > KEPT_MAX:
             self._alias_ids.popitem(last=False)
-        ids = {one: one.text if isinstance(one.text, str) else texts[one.text] for one in held}
         return {one: id_ for one, id_ in ids.items() if id_}
 
     async def first_aliases(
@@ -96,11 +101,13 @@ class People:
                 first[one.principal] = text
         return first
 
-    def forget(self, user: User) -> None:
-        """Drop what is known of a person: all of it is sealed under one key."""
-        self._known.pop(user, None)
-        for sealed in [one for one in self._alias_ids if one.key == user.email.key]:
-            del self._alias_ids[sealed]
+    def forget(self, subject: SubjectId) -> None:
+        """Drop all that is known of a person, as it was at any time."""
+        self._forgotten += 1
+        for user in [one for one in self._known if one.id == subject]:
+            del self._known[user]
+        for alias in [one for one in self._alias_ids if one.principal == subject]:
+            del self._alias_ids[alias]
 
     def open(self, user: User) -> Person:
         """Answer one person, opened now and kept by nobody; may be called from any thread."""
@@ -109,6 +116,10 @@ class People:
             first_name=self._text(user.id, user.first_name, "first_name"),
             last_name=self._text(user.id, user.last_name, "last_name"),
         )
+
+    def _alias(self, alias: Alias) -> str:
+        sealed = alias.text if isinstance(alias.text, Sealed) else UNSET
+        return self._text(alias.principal, sealed, aliases.FIELD)
 
     def _text(self, subject: str, sealed: Sealed | UnsetType, field: str) -> str:
         if sealed is UNSET:

@@ -11,6 +11,7 @@ from domain import (
     access,
     aliases,
     bindings,
+    erasures,
     groups,
     owners,
     roles,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 Command = (
     aliases.Command
     | bindings.Command
+    | erasures.Command
     | groups.Command
     | owners.Command
     | roles.Command
@@ -86,6 +88,7 @@ _DECIDE: Final[dict[type, Callable[[Facts, Any, Context], tuple[Event, ...]]]] =
     for noun in (
         aliases,
         bindings,
+        erasures,
         groups,
         owners,
         roles,
@@ -95,7 +98,7 @@ _DECIDE: Final[dict[type, Callable[[Facts, Any, Context], tuple[Event, ...]]]] =
         tokens,
         users,
     )
-    for command in get_args(noun.Command)
+    for command in get_args(noun.Command) or (noun.Command,)
 }
 
 # Who else may, beside the holders of the permission: one named function for each exception.

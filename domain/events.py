@@ -13,14 +13,25 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from domain import groups, principals, roles, service_accounts, sinks, tenants, tokens, users
+from domain import (
+    erasures,
+    groups,
+    principals,
+    roles,
+    service_accounts,
+    sinks,
+    tenants,
+    tokens,
+    users,
+)
 from domain.ids import CommandId, TenantId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Event = (
-    groups.Event
+    erasures.Event
+    | groups.Event
     | principals.Event
     | roles.Event
     | service_accounts.Event

@@ -37,6 +37,10 @@ class Erased(Enum):
 ERASED: Final = Erased.ERASED
 
 
+class DestroyedKeyError(Exception):
+    """The key that is to seal something has been destroyed."""
+
+
 class Secret:
     """A text that shows itself only to `reveal`: not to repr, str, format, logs or encoders.
 

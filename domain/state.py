@@ -15,7 +15,17 @@ import msgspec
 from immutables import Map, MapMutation
 from msgspec import UNSET, Struct, structs
 
-from domain import groups, principals, roles, service_accounts, sinks, tenants, tokens, users
+from domain import (
+    erasures,
+    groups,
+    principals,
+    roles,
+    service_accounts,
+    sinks,
+    tenants,
+    tokens,
+    users,
+)
 from domain.aliases import Alias, AliasKey
 from domain.groups import Group
 from domain.ids import (
@@ -142,6 +152,10 @@ class Facts(Protocol):
     @property
     def emails(self) -> Lookup[bytes, UserId]: ...
     @property
+    def former_users(self) -> Lookup[SubjectId, int]: ...
+    @property
+    def erased_users(self) -> Lookup[SubjectId, int]: ...
+    @property
     def service_accounts(self) -> Lookup[SubjectId, ServiceAccount]: ...
     @property
     def access(self) -> Lookup[SubjectId, Mapping[TenantId, Access]]: ...
@@ -186,7 +200,10 @@ class Facts(Protocol):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """The fold of the log up to `position`; `at` is the instant of that event."""
+    """The fold of the log up to `position`; `at` is the instant of that event.
+
+    `former_users` were deleted and `erased_users` erased, each at its position.
+    """
 
     position: int = 0
     at: datetime = _BEGINNING
@@ -199,6 +216,8 @@ class State(Struct, frozen=True, kw_only=True):
     tenants: Map[TenantId, Tenant] = Map()
     users: Map[SubjectId, User] = Map()
     emails: Map[bytes, UserId] = Map()
+    former_users: Map[SubjectId, int] = Map()
+    erased_users: Map[SubjectId, int] = Map()
     service_accounts: Map[SubjectId, ServiceAccount] = Map()
     access: Map[SubjectId, InnerMap[TenantId, Access]] = Map()
     touched: Map[str, int] = Map()
@@ -252,6 +271,8 @@ class Draft:
     tenants: MapMutation[TenantId, Tenant]
     users: MapMutation[SubjectId, User]
     emails: MapMutation[bytes, UserId]
+    former_users: MapMutation[SubjectId, int]
+    erased_users: MapMutation[SubjectId, int]
     service_accounts: MapMutation[SubjectId, ServiceAccount]
     access: MapMutation[SubjectId, InnerMap[TenantId, Access]]
     touched: MapMutation[str, int]
@@ -350,10 +371,10 @@ class Draft:
             self.roles[id_] = structs.replace(role, changed=self.position, **values)
 
 
-_NOUNS = (groups, principals, roles, service_accounts, sinks, tenants, tokens, users)
+_NOUNS = (erasures, groups, principals, roles, service_accounts, sinks, tenants, tokens, users)
 
 _APPLY: Final[dict[type, Callable[[Draft, Any], None]]] = {
-    event: noun.apply for noun in _NOUNS for event in get_args(noun.Event)
+    event: noun.apply for noun in _NOUNS for event in get_args(noun.Event) or (noun.Event,)
 }
 
 

@@ -244,7 +244,7 @@ def decide(  # noqa: C901 - one branch for each command
         case EndSessions():
             return (SessionsEnded(id=require(state, command.id).id),)
         case DeleteUser():
-            return _delete_user(state, command)
+            return deleted(state, command.id)
         case _:
             assert_never(command)
 
@@ -419,10 +419,10 @@ def _enable_user(state: Facts, command: EnableUser, context: Context) -> tuple[E
     return (UserEnabled(id=user.id),)
 
 
-def _delete_user(state: Facts, command: DeleteUser) -> tuple[Event | principals.Event, ...]:
-    user = require(state, command.id)
-    privilege.require_other_owner(state, user.id)
-    return (*principals.end(state, user.id), UserDeleted(id=user.id))
+def deleted(state: Facts, id_: UserId) -> tuple[Event | principals.Event, ...]:
+    """Answer the end of a user and of all that it holds; `user.unknown`, `owner.last`."""
+    privilege.require_other_owner(state, require(state, id_).id)
+    return (*principals.end(state, id_), UserDeleted(id=id_))
 
 
 # Memory
@@ -456,6 +456,7 @@ def apply(draft: Draft, event: Event) -> None:  # noqa: C901, PLR0912 - one bran
             user = draft.users.pop(event.id, None)
             if user is not None:
                 draft.emails.pop(user.email_index, None)
+                draft.former_users[event.id] = draft.position
         case _:
             assert_never(event)
 

@@ -42,7 +42,7 @@ from sqlalchemy.schema import CreateSchema
 
 from api.request_errors import UnavailableError
 from domain.ids import CommandId, TenantId
-from domain.sealed import ERASED, Erased, KeyId, Sealed, Secret
+from domain.sealed import ERASED, DestroyedKeyError, Erased, KeyId, Sealed, Secret
 from domain.token_text import base62
 from ops.postgres import ROLE
 
@@ -183,7 +183,7 @@ class Vault:
         self._keys = _keys_table(engine)
         self._lock = Lock()
         self._cached_keys_max = cached_keys_max
-        self._cache: dict[KeyId, AESGCM] = {}
+        self._cache: dict[KeyId, tuple[str, AESGCM]] = {}
         if not inspect(engine).has_table(self._keys.name, schema=self._keys.schema):
             raise VaultError("vault.missing", "there is no vault here; restore it, or run init")
         self._own = {key: self._own_key(key) for key in _OWN_KEYS}
@@ -256,6 +256,24 @@ class Vault:
             for key in data_keys:
                 self._cache.pop(key, None)
 
+    def erase(self, *subjects: str) -> int:
+        """Erase all that was ever sealed of these subjects; answers how many keys there were.
+
+        As with `destroy`: after the event, in every process that reads it, and at every start.
+        """
+        columns = self._keys.c
+        erased = 0
+        with self._lock:
+            for start in range(0, len(subjects), 500):
+                here = columns.subject.in_(subjects[start : start + 500])
+                data = columns.purpose.in_(("person", "password"))
+                with self._transaction() as connection:
+                    erased += connection.execute(delete(self._keys).where(here, data)).rowcount
+            gone = frozenset(subjects)
+            for key in [key for key, (subject, _) in self._cache.items() if subject in gone]:
+                del self._cache[key]
+        return erased
+
     def destroy_unused(self, purpose: Purpose, used: Container[KeyId]) -> int:
         """Destroy the keys of a purpose that nothing uses; answers how many there were.
 
@@ -276,11 +294,11 @@ class Vault:
     ) -> Sealed:
         """The value under the key, bound to log, command, subject and field.
 
-        Raises VaultError `vault.key_unknown` when the key does not exist.
+        Raises DestroyedKeyError when there is no such key any more.
         """
         cipher = self._cipher(key)
         if cipher is None:
-            raise VaultError("vault.key_unknown", f"no key {key}")
+            raise DestroyedKeyError(key)
         plain = value.reveal().encode()
         random = self._inputs.random_bytes(_NONCE_BYTES + _SALT_BYTES)
         nonce, salt = random[:_NONCE_BYTES], random[_NONCE_BYTES:]
@@ -364,15 +382,16 @@ class Vault:
         return json.encode((self._log_id, command_id, subject, field))
 
     def _cipher(self, key: KeyId) -> AESGCM | None:
-        cipher = self._cache.get(key)
-        if cipher is not None:
-            return cipher
+        cached = self._cache.get(key)
+        if cached is not None:
+            return cached[1]
         with self._lock:
-            wrapped = self._wrapped(key)
-            if wrapped is None or key in _OWN_KEYS:
+            found = self._row(key)
+            if found is None or key in _OWN_KEYS:
                 return None
+            subject, wrapped = found
             cipher = AESGCM(_unwrap(self._master, self._log_id, key, wrapped))
-            self._cache[key] = cipher
+            self._cache[key] = (subject, cipher)
             if len(self._cache) > self._cached_keys_max:
                 del self._cache[next(iter(self._cache))]  # the one that came first
             return cipher
@@ -386,17 +405,18 @@ class Vault:
         except SQLAlchemyError as fault:
             raise UnavailableError("store.unreachable", RETRY_AFTER_SECONDS) from fault
 
-    def _wrapped(self, key: KeyId) -> bytes | None:
-        query = select(self._keys.c.wrapped).where(self._keys.c.id == key)
+    def _row(self, key: KeyId) -> tuple[str, bytes] | None:
+        """Answer the subject and the wrapped key."""
+        query = select(self._keys.c.subject, self._keys.c.wrapped).where(self._keys.c.id == key)
         with self._transaction() as connection:
-            wrapped: bytes | None = connection.execute(query).scalar()
-        return wrapped
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.subject, row.wrapped)
 
     def _own_key(self, key: KeyId) -> bytes:
-        wrapped = self._wrapped(key)
-        if wrapped is None:
+        row = self._row(key)
+        if row is None:
             raise VaultError("vault.incomplete", f"the vault lacks its key {key}; restore it")
-        return _unwrap(self._master, self._log_id, key, wrapped)
+        return _unwrap(self._master, self._log_id, key, row[1])
 
 
 def _keys_table(engine: Engine) -> Table:

@@ -20,6 +20,7 @@ from api.request_errors import UnavailableError
 from domain import (
     bindings,
     commands,
+    erasures,
     groups,
     owners,
     service_accounts,
@@ -74,6 +75,7 @@ REVOCATIONS: Final = (
     tokens.RevokeAllTokens,
     users.DisableUser,
     users.DeleteUser,
+    erasures.EraseUser,
     users.EndSessions,
     users.RemovePassword,
 )

@@ -16,6 +16,7 @@ from msgspec import UnsetType
 from domain import (
     access,
     aliases,
+    erasures,
     groups,
     names,
     principals,
@@ -306,6 +307,7 @@ class AccessGraph:
             case (
                 aliases.AliasSet()
                 | aliases.AliasRemoved()
+                | erasures.UserErased()
                 | roles.RoleRenamed()
                 | roles.RoleDescribed()
                 | roles.RoleMadeDefault()

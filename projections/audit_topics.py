@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, structs
 
 from domain import (
     aliases,
+    erasures,
     groups,
     principals,
     roles,
@@ -253,6 +254,7 @@ TOPICS: Final[dict[str, About]] = {
     users.UserEnabled.topic: _of_user("UPDATE"),
     users.SessionsEnded.topic: _of_user("UPDATE"),
     users.UserDeleted.topic: _of_user("DELETE"),
+    erasures.UserErased.topic: _of_user("UPDATE"),
     service_accounts.ServiceAccountCreated.topic: _of_account("CREATE"),
     service_accounts.ServiceAccountRenamed.topic: _of_account("UPDATE"),
     service_accounts.ServiceAccountDescribed.topic: _of_account("UPDATE"),

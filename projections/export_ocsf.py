@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from domain import (
     aliases,
+    erasures,
     groups,
     principals,
     roles,
@@ -202,6 +203,7 @@ TABLE: Final[dict[str, Callable[[Entry], Row]]] = {
     users.UserEnabled.topic: _accounts(2),
     users.UserDisabled.topic: _accounts(5),
     users.UserDeleted.topic: _accounts(6),
+    erasures.UserErased.topic: _CHANGED,
     users.PasswordSet.topic: _password,
     users.PasswordRehashed.topic: _CHANGED,
     users.PasswordRemoved.topic: _CHANGED,

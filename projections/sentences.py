@@ -35,6 +35,7 @@ TEMPLATES: Final[dict[str, str]] = {
     "user.enabled.v1": "{actor} enabled the user {object}",
     "user.sessions_ended.v1": "{actor} ended all sessions of the user {object}",
     "user.deleted.v1": "{actor} deleted the user {object}",
+    "user.erased.v1": "{actor} erased the personal data of the user {object}",
     "service_account.created.v1": "{actor} created the service account {object}",
     "service_account.renamed.v1": "{actor} renamed the service account {object}",
     "service_account.described.v1": "{actor} described the service account {object} anew",

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from domain import (
     aliases,
     bindings,
+    erasures,
     groups,
     owners,
     roles,
@@ -104,7 +105,7 @@ class Histories:
             fingerprint = self.random.choice((UNSET, UNSET, "f" * 8))
             try:
                 command = self.random.choice(makers)()
-                self.give(command, actor=self._actor(), fingerprint=fingerprint)
+                self.give(command, actor=self._actor(), fingerprint=fingerprint, reason="random")
             except (DomainError, LookupError):
                 # A LookupError is a command for which there is nothing to choose from yet.
                 continue
@@ -245,8 +246,13 @@ class Histories:
             lambda: users.DisableUser(id=self._user()),
             lambda: users.EnableUser(id=self._user()),
             lambda: users.EndSessions(id=self._user()),
-            lambda: users.DeleteUser(id=self._user()),
+            self._end_user,
         )
+
+    def _end_user(self) -> Command:
+        # By turns, and not by chance: so every other choice of a seed stays what it was.
+        ends = (erasures.EraseUser, users.DeleteUser, users.DeleteUser)[len(self.records) % 3]
+        return ends(id=self._user())
 
     def _create_user(self) -> Command:
         return users.CreateUser(

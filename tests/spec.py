@@ -56,6 +56,7 @@ def context(
     command_id: CommandId = COMMAND_ID,
     fingerprint: str | UnsetType = UNSET,
     expects: Expectation | UnsetType = UNSET,
+    reason: str | UnsetType = UNSET,
 ) -> Context:
     """Answer the circumstances of a command that a principal gives, perhaps with a token."""
     return Context(
@@ -65,6 +66,7 @@ def context(
         correlation_id="test",
         fingerprint=fingerprint,
         expects=expects,
+        reason=reason,
     )
 
 
@@ -128,10 +130,16 @@ class History(Struct, frozen=True):
         token: str | UnsetType = UNSET,
         fingerprint: str | UnsetType = UNSET,
         expects: Expectation | UnsetType = UNSET,
+        reason: str | UnsetType = UNSET,
     ) -> Outcome:
         """Decide the command on a draft, as the writer does; deciding never writes."""
         circumstances = context(
-            by, at=self.at, token=token, fingerprint=fingerprint, expects=expects
+            by,
+            at=self.at,
+            token=token,
+            fingerprint=fingerprint,
+            expects=expects,
+            reason=reason,
         )
         draft = Draft(self.state)
         verdict: tuple[Event, ...] | Recorded | DomainError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from domain.aliases import AliasRemoved, AliasSet
+from domain.erasures import UserErased
 from domain.groups import (
     GroupCreated,
     GroupDeleted,
@@ -160,7 +161,7 @@ def _rows(facts: Facts, event: Event) -> Iterable[Row]:  # noqa: C901, PLR0911, 
             return [(roles.VIEW, (id_,)) for id_ in sorted(changed)]
         case TenantCreated() | TenantRenamed() | TenantDeleted():
             return [(tenants.VIEW, (event.tenant,))]
-        case LogOpened() | AliasSet() | AliasRemoved():
+        case LogOpened() | AliasSet() | AliasRemoved() | UserErased():
             return []
         case SinkCreated() | SinkPaused() | SinkResumed() | SinkReplayed() | SinkDeleted():
             return []

@@ -112,7 +112,10 @@ QUERIES: Final = {
 }
 
 # What a request has to say besides.
-SAID: Final[dict[str, Headers]] = {"deleteSink": {"If-Match": "*"}}
+SAID: Final[dict[str, Headers]] = {
+    "deleteSink": {"If-Match": "*"},
+    "eraseUser": {"X-Muniment-Reason": "asked for it"},
+}
 
 ADMIN: Final = {"*": ["*"]}
 NARROW: Final = Narrowing(permissions=from_lists({"FLOW": ["VIEW"]}), tenants=(MAIN,))

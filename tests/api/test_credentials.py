@@ -56,7 +56,8 @@ def test_a_key_that_cannot_be_destroyed_is_an_alarm_and_no_refusal(
         assert 200 == http.get("me", by=basic(ADA, OTHER)).status_code
 
     assert 200 == response.status_code
-    assert ["the keys of old passwords could not be destroyed"] == caplog.messages
+    alarm = "the keys of old passwords and of erased people could not be destroyed"
+    assert [alarm] == caplog.messages
 
 
 def test_what_is_remembered_is_dropped_with_password_privilege_and_user(http: Served) -> None:

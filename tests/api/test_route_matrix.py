@@ -62,6 +62,7 @@ GET    owner      200 /api/v1/auditlogs/search
 GET    owner      200 /api/v1/auditlogs/{id}/diff
 GET    self       200 /api/v1/configs
 GET    open       200 /api/v1/configs/login
+GET    owner      200 /api/v1/erasures
 GET    owner      200 /api/v1/events
 GET    owner      200 /api/v1/events/tail
 GET    owner      200 /api/v1/events/{number}
@@ -118,6 +119,7 @@ POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/enable
 POST   owner      200 /api/v1/users/{id}/api-tokens/{token_id}/rotate
 POST   owner      200 /api/v1/users/{id}/disable
 POST   owner      200 /api/v1/users/{id}/enable
+POST   owner      204 /api/v1/users/{id}/erase
 DELETE owner      200 /api/v1/users/{id}/auths/{auth}
 PATCH  owner      200 /api/v1/users/{id}/instanceowner
 PATCH  owner      200 /api/v1/users/{id}/password

@@ -83,6 +83,6 @@ def test_whose_words_are_erased_is_told_by_id_or_not_at_all(desk: Desk) -> None:
     person = desk.http.state.users[user]
 
     desk.http.vault.destroy(person.email.key)
-    desk.http.service.people.forget(person)
+    desk.http.service.people.forget(person.id)
 
     assert ([user], []) == (who(desk, "user"), who(desk, "identity"))

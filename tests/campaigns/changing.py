@@ -208,6 +208,14 @@ def user_end(has: Objects) -> None:
     """A person ends."""
     id_ = has.made("user")
     has.give("user.deleted", "DELETE", f"/users/{id_}", None, id_, beside=ENDED)
+    has.clerk.change(
+        has.by,
+        "user.erased.v1",
+        "POST",
+        f"/users/{id_}/erase",
+        about=(id_,),
+        headers={"X-Muniment-Reason": "asked for it"},
+    )
 
 
 def group_names(has: Objects) -> None:

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from domain.access import Narrowing
 from domain.aliases import AliasRemoved, AliasSet
+from domain.erasures import UserErased
 from domain.events import Actor, Envelope, Event, Fact, tenant_of
 from domain.groups import (
     GroupCreated,
@@ -235,6 +236,7 @@ EXAMPLES: tuple[Event, ...] = (
     SinkResumed(id=SIEM),
     SinkReplayed(id=SIEM, after=3),
     SinkDeleted(id=SIEM),
+    UserErased(id=ADA),
 )
 
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from domain import (
     aliases,
     bindings,
+    erasures,
     groups,
     owners,
     roles,
@@ -265,6 +266,7 @@ MAKERS: Final[dict[type, Callable[[Campaign], Command]]] = {
     bindings.DeleteBinding: lambda one: bindings.DeleteBinding(
         tenant=one.tenant(), id=one.pick(sorted(one.state.bindings) or [BindingId("none")])
     ),
+    erasures.EraseUser: lambda one: erasures.EraseUser(id=one.user()),
     groups.CreateGroup: lambda one: groups.CreateGroup(
         tenant=one.tenant(),
         id=one.fresh(GroupId, "grp"),

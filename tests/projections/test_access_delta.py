@@ -388,8 +388,8 @@ UNTOUCHING = """
     sink.created sink.deleted sink.paused sink.replayed sink.resumed
     tenant.created tenant.renamed
     token.disabled token.enabled token.extended token.issued token.revoked token.rotated
-    user.created user.email_changed user.password_rehashed user.password_removed user.password_set
-    user.renamed user.restricted user.sessions_ended user.unrestricted
+    user.created user.email_changed user.erased user.password_rehashed user.password_removed
+    user.password_set user.renamed user.restricted user.sessions_ended user.unrestricted
 """.split()
 
 
