@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from api import audit_export, documents, health, metrics, proofs, sign_in, sinks, system
-from api.access import blame, check_bulk, compare, simulate, what_can, who_can
+from api.access import blame, check_bulk, compare, evidence, simulate, what_can, who_can
 from api.authentication import authenticate, require_still
 from api.call import POSITION_HEADER, Call, Gate, position_parameter
 from api.decoding import CONTRACT, OWN, read_body, replaying
@@ -133,6 +133,7 @@ def _contract() -> list[Any]:
         check_bulk,
         blame,
         compare,
+        evidence,
         what_can,
         who_can,
         auditlogs,

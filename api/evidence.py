@@ -80,6 +80,10 @@ class Evidence(Protocol):
         """Every key of every origin, in the order of their coming."""
         ...
 
+    async def note(self, text: str) -> str:
+        """The text with a signature by every key that signs now: it must be no checkpoint's."""
+        ...
+
     async def record(self, position: int) -> Record | None:
         """The record at a position, exactly as it is stored."""
         ...

@@ -92,6 +92,9 @@ _REFUSED: Final[Mapping[str, tuple[int, ...]]] = {
     "getInclusionProof": (404,),
     "getConsistencyProof": (404,),
     "deleteSink": (428,),
+    "getDecisionEvidence": (404, 503),
+    "getPrincipalEvidence": (404, 503),
+    "getIntervalEvidence": (404, 503),
 }
 # What has an entity tag, though its path does not end with an id.
 _VERSIONED: Final = frozenset({"diffAuditLog", "diffAnyAuditLog", "getMe"})

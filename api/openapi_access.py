@@ -19,6 +19,11 @@ QUERY: Final[Mapping[str, tuple[str, ...]]] = {
     "listHoldings": ("*type", "*id"),
     "blameAccess": ("*type", "*id", "*resourceType", "*action", "namespace", "resourceId"),
     "compareAccess": ("*beginning", "ending", "principal", "namespace"),
+    "getDecisionEvidence": (
+        *("number", "type", "id", "resourceType", "action", "namespace", "resourceId"),
+    ),
+    "getPrincipalEvidence": ("*type", "*id"),
+    "getIntervalEvidence": ("*beginning", "ending"),
     "listWhoCan": ("*resourceType", "*action", "namespace", "resourceId", "subjectType"),
 }
 # What every walk through pages of our own takes (http-api 5).

@@ -143,6 +143,7 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "treeSize": _query(
         "size", "The size of the tree; else that of the newest checkpoint", _POSITION
     ),
+    "number": _query("number", "A decision by its number in the journal", _POSITION),
     "beginning": _query("from", "From this position or instant", _MOMENT),
     "ending": _query("to", "To this position or instant, by default now", _MOMENT),
     **openapi_audit.PARAMETERS,

@@ -41,7 +41,7 @@ from domain.events import Record, decode
 from domain.ids import CommandId
 from domain.permissions import Permission
 from projections import transparency
-from projections.transparency import BehindError, TreeProof
+from projections.transparency import BehindError
 from projections.verifier import InclusionProof, ProofError, entry_of
 from projections.views import UnreachableError
 
@@ -95,7 +95,7 @@ def _checkpoint(service: Service, gate: dict[str, Any]) -> Any:  # noqa: ANN401 
             if signed is None:
                 raise NotFoundError("checkpoint.unknown", f"no checkpoint of size {size}")
         else:
-            signed = await _covering(service, 1)
+            signed = await covering(service, 1)
         return _raw(service, signed.note.encode(), TEXT)
 
     return checkpoint
@@ -171,11 +171,11 @@ def _inclusion(service: Service, gate: dict[str, Any]) -> Any:  # noqa: ANN401 -
         index = _required(position_parameter(query, "index"), "index")
         size = position_parameter(query, "size")
         if size is None:
-            size = (await _covering(service, index + 1)).size
+            size = (await covering(service, index + 1)).size
         if index >= size:
             raise MalformedError("proof.range", "the index must be below the size")
-        await _covering(service, size)
-        proved = await _ask(service, size, transparency.inclusion, index, size)
+        await covering(service, size)
+        proved = await ask(service, size, transparency.inclusion, index, size)
         form = InclusionForm(
             index=index,
             size=size,
@@ -203,11 +203,11 @@ def _consistency(service: Service, gate: dict[str, Any]) -> Any:  # noqa: ANN401
         if begin == 0:
             raise MalformedError("proof.from_zero", "nothing can be proved from the empty tree")
         if end is None:
-            end = (await _covering(service, begin)).size
+            end = (await covering(service, begin)).size
         if begin > end:
             raise MalformedError("proof.range", "from must not be above to")
-        await _covering(service, end)
-        proved = await _ask(service, end, transparency.consistency, begin, end)
+        await covering(service, end)
+        proved = await ask(service, end, transparency.consistency, begin, end)
         form = ConsistencyForm(
             size_from=begin,
             size_to=end,
@@ -244,9 +244,9 @@ async def entry(position: FromPath[str], call: NamedDependency[Call]) -> Respons
 )
 async def proof(position: FromPath[str], call: NamedDependency[Call]) -> Response[bytes]:
     record = await _visible(call, position)
-    signed = await _covering(call.service, record.position)
+    signed = await covering(call.service, record.position)
     index = record.position - 1
-    proved = await _ask(call.service, signed.size, transparency.inclusion, index, signed.size)
+    proved = await ask(call.service, signed.size, transparency.inclusion, index, signed.size)
     file = InclusionProof(index, proved.hashes, signed.note).text
     return _raw(call.service, file.encode(), TEXT)
 
@@ -254,7 +254,7 @@ async def proof(position: FromPath[str], call: NamedDependency[Call]) -> Respons
 # What they have in common
 
 
-async def _covering(service: Service, size: int) -> Signed:
+async def covering(service: Service, size: int) -> Signed:
     """Answer a checkpoint that covers a size: 404 `proof.not_sealed` where there is none yet."""
     signed = await service.evidence.last()
     if signed is None or signed.size < size:
@@ -269,13 +269,14 @@ async def _covering(service: Service, size: int) -> Signed:
     return signed
 
 
-async def _ask(
+async def ask(
     service: Service,
     size: int,
-    query: Callable[Concatenate[Any, P], TreeProof],
+    query: Callable[Concatenate[Any, P], T],
     *args: P.args,
     **kwargs: P.kwargs,
-) -> TreeProof:
+) -> T:
+    """Answer what is asked of the tree; 503 where it is not there yet, 400 for what is no proof."""
     await service.reach_views(size)
     try:
         return await service.views.ask(query, *args, **kwargs)

@@ -6,7 +6,7 @@ must not restore the memory of what was signed (transparency-log 2).
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
@@ -37,7 +37,7 @@ from domain.sealed import KeyId
 from ops.postgres import ROLE
 from ops.store_errors import SchemaError
 from ops.vault import FIRST_SIGNING_KEY, POSTGRESQL_SCHEMA
-from projections.verifier import Checkpoint, VerifierKey, signature_line
+from projections.verifier import Checkpoint, ProofError, VerifierKey, signature_line
 from projections.views import Instant
 
 if TYPE_CHECKING:
@@ -231,6 +231,17 @@ class Checkpoints:
             _take_turn(connection)
             yield Turn(connection)
 
+    def note(self, text: str, vault: Vault, inputs: Inputs) -> str:
+        """Answer another text than a checkpoint's as a note, signed by every key that signs now.
+
+        Raises ValueError for the text of a checkpoint: those are signed by a turn alone.
+        """
+        with suppress(ProofError):
+            Checkpoint.parse(text)
+            raise ValueError(text)
+        with self._engine.connect() as connection:
+            return _note(connection, text, vault, inputs)
+
     # Shipping
 
     def shipped(self, sink: str) -> int:
@@ -258,10 +269,7 @@ class Turn:
     def sign(self, size: int, root: bytes, vault: Vault, inputs: Inputs) -> Signed:
         """Sign a tree with every key that signs now, and keep the note."""
         checkpoint = Checkpoint(self.origin.name, size, root)
-        note = f"{checkpoint.text}\n"
-        for row in _signers(self._connection, inputs):
-            signature = vault.signing_key(KeyId(row.key_id)).sign(checkpoint.text.encode())
-            note += signature_line(VerifierKey(row.origin, row.public), signature)
+        note = _note(self._connection, checkpoint.text, vault, inputs)
         number = self._connection.execute(select(func.max(_CHECKPOINTS.c.number))).scalar() or 0
         signed = Signed(
             number=number + 1,
@@ -344,6 +352,14 @@ def _signers(connection: Connection, inputs: Inputs) -> Sequence[Any]:
     return connection.execute(
         select(_KEYS).where(_KEYS.c.origin == present, _open(inputs.now())).order_by(_KEYS.c.number)
     ).all()
+
+
+def _note(connection: Connection, text: str, vault: Vault, inputs: Inputs) -> str:
+    lines = ""
+    for row in _signers(connection, inputs):
+        signature = vault.signing_key(KeyId(row.key_id)).sign(text.encode())
+        lines += signature_line(VerifierKey(row.origin, row.public), signature)
+    return f"{text}\n{lines}"
 
 
 def _open(now: datetime) -> ColumnElement[bool]:

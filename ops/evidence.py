@@ -70,6 +70,10 @@ class StoredEvidence:
         """Answer every key of every origin, in the order of their coming."""
         return await _ask(self._checkpoints.signing_keys)
 
+    async def note(self, text: str) -> str:
+        """Answer the text as a note, signed by every key that signs now."""
+        return await _ask(lambda: self._sealer.note(text))
+
     async def record(self, position: int) -> Record | None:
         """Answer the record at a position, exactly as it is stored."""
         return await _ask(lambda: self._sealer.record(position))

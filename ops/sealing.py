@@ -146,6 +146,10 @@ class Sealer:
             self._require_own_end(connection, size)
             return turn.sign(size, root, self._vault, self._inputs)
 
+    def note(self, text: str) -> str:
+        """Answer a text as a note of the present origin, signed by every key that signs now."""
+        return self.checkpoints.note(text, self._vault, self._inputs)
+
     def _require_continued(self, turn: Turn, connection: Connection, size: int) -> None:
         """Refuse a tree that does not continue the last one that was signed."""
         last = turn.last

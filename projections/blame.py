@@ -60,6 +60,13 @@ _OF_ROLE: Final = (
     tenants.ManagedRoleCreated.topic,
 )
 _OF_TENANT: Final = (tenants.TenantCreated.topic, tenants.TenantDeleted.topic)
+ACCESS_GRANTED: Final = principals.TenantAccessGranted.topic
+# What all rights in a tenant rest on, beside whether accounts of the installation are enabled.
+OF_TENANT: Final = tuple(
+    topic
+    for topic in (*_OF_TENANT, *_OF_PRINCIPAL, *_OF_GROUP, *_OF_ROLE)
+    if not topic.startswith(("user.", "service_account."))
+)
 
 
 class TooMuchError(Exception):

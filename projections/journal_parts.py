@@ -86,6 +86,14 @@ def noted(
     return sorted(both, key=attrgetter("sequence"), reverse=newest)[:limit]
 
 
+def decision(connection: Connection, tenant: str, number: int) -> Entry | None:
+    """Answer the decision that has a number in a tenant's journal."""
+    column = ENTRIES.c
+    mine = (column.sequence == number, column.tenant == tenant, column.kind == "decision")
+    row = connection.execute(select(*selection()).where(*mine)).one_or_none()
+    return None if row is None else told(entry_of(row[1:]))
+
+
 def _entries(
     connection: Connection, wanted: Wanted, limit: int, *, newest: bool
 ) -> Iterator[Noted]:

@@ -84,7 +84,7 @@ async def blame_access(tenant: FromPath[str], call: NamedDependency[Call]) -> Re
     home = TenantId(tenant)
     type_, text = word(call.parameter("type"), "type"), word(call.parameter("id"), "id")
     question = question_of(call, home)
-    subject = _subject(call, home, type_, text)
+    subject = subject_of(call, home, type_, text)
     if subject != call.caller.principal:
         _require_may_ask(call, question)
     until, now = call.state.position, call.clock.timestamp()
@@ -124,7 +124,7 @@ async def blame_access(tenant: FromPath[str], call: NamedDependency[Call]) -> Re
     return call.answer(BlameForm(subject=subject, decision=decision, intervals=forms))
 
 
-def _subject(call: Call, tenant: TenantId, type_: str, text: str) -> PrincipalId:
+def subject_of(call: Call, tenant: TenantId, type_: str, text: str) -> PrincipalId:
     """Answer the principal that the words name then, else the one that had this id."""
     moment = Judge(call.service).lasting(call.state, call.clock.timestamp()).moment()
     found = moment.resolve(tenant, type_, text)

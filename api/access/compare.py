@@ -76,8 +76,8 @@ async def compare_access(
     if call.past:
         raise MalformedError("position.invalid", "the moments are named by from and to")
     narrowed = _narrowed(call, TenantId(tenant))
-    begin = await _moment(call, "from", word(call.parameter("from"), "from"))
-    end = await _moment(call, "to", call.parameter("to"))
+    begin = await moment_of(call, "from", word(call.parameter("from"), "from"))
+    end = await moment_of(call, "to", call.parameter("to"))
     if begin.state.position > end.state.position:
         raise MalformedError("compare.order", "from must not be later than to")
     hint = "name a principal or a namespace, or moments that are nearer to each other"
@@ -102,7 +102,7 @@ def _narrowed(call: Call, tenant: TenantId) -> Narrowed:
     )
 
 
-async def _moment(call: Call, name: str, text: str | None) -> Moment:
+async def moment_of(call: Call, name: str, text: str | None) -> Moment:
     service = call.service
     if text is None:
         return Moment(service.state, service.inputs.now().timestamp())

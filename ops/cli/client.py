@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -107,6 +108,32 @@ def options(command: Command) -> Command:
         command(server=Server(server, _token(api_token_file, api_token)), **given)
 
     return connected
+
+
+def require_new(path: Path) -> None:
+    """Refuse to write over a file that is there."""
+    if path.exists():
+        raise Failure(f"{path} is there already", INVALID)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that has its name only when it is whole and synced, and is gone if it is not."""
+    import os
+    import tempfile
+
+    begin = f".{path.name}."
+    descriptor, name = tempfile.mkstemp(prefix=begin, suffix=".unfinished", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        # Where it is whole it has another name by now.
+        unfinished.unlink(missing_ok=True)
 
 
 def _token(file: IO[str] | None, text: str | None) -> str:

@@ -36,6 +36,7 @@ LOCAL: Final = {
 # Client commands speak HTTP to a server, from anywhere; found by name in `ops.cli.commands`.
 CLIENT: Final = {
     "audit": "Export the audit trail of a server.",
+    "evidence": "Fetch a file that proves offline who could do what.",
     "erase": "Erase the personal data of a person for good.",
     "simulate": "Tell who would gain and lose what by changes that are not made yet.",
 }

@@ -106,9 +106,12 @@ QUERIES: Final = {
     "listHoldings": "?type=service_account&id=shared",
     "blameAccess": "?type=service_account&id=shared&resourceType=FLOW&action=VIEW",
     "compareAccess": "?from=1",
+    "getDecisionEvidence": "?type=service_account&id=shared&resourceType=FLOW&action=VIEW",
+    "getPrincipalEvidence": "?type=service_account&id=shared",
+    "getIntervalEvidence": "?from=1",
     "listWhoCan": "?resourceType=FLOW&action=VIEW",
-    "getConsistencyProof": "?from=1",
-    "getInclusionProof": "?index=0",
+    "getConsistencyProof": "?from=1&to=2",
+    "getInclusionProof": "?index=0&size=2",
 }
 
 # What a request has to say besides.

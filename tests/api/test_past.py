@@ -28,12 +28,17 @@ Json = dict[str, Any]
 # comparison, which names its moments itself, and a simulation, which is about the present.
 TIMELESS: Final = {
     "getCheckpoint": 200,
+    "getEventProof": 200,
     "listCheckpoints": 200,
     "getJournalStanding": 200,
     "getMetrics": 400,
     "listJournal": 400,
     "listWholeJournal": 400,
     "compareAccess": 400,
+    # A pack says when and by which checkpoint it was made; what it answers has tests of its own.
+    "getDecisionEvidence": 200,
+    "getPrincipalEvidence": 200,
+    "getIntervalEvidence": 400,
     "simulateAccess": 400,
 }
 # Members that tell of now in an answer about then.

@@ -129,6 +129,9 @@ PATCH  owner      200 /api/v1/users/{id}/superadmin
 GET    access     200 /api/v1/{tenant}/access/blame low=403 narrowed=403
 POST   access     200 /api/v1/{tenant}/access/check-bulk
 GET    permission 200 /api/v1/{tenant}/access/compare
+GET    permission 200 /api/v1/{tenant}/access/evidence/decision
+GET    permission 200 /api/v1/{tenant}/access/evidence/interval
+GET    permission 200 /api/v1/{tenant}/access/evidence/principal
 GET    access     200 /api/v1/{tenant}/access/me
 GET    access     200 /api/v1/{tenant}/access/what-can low=403 narrowed=403
 POST   access     200 /api/v1/{tenant}/access/simulate low=403 narrowed=403

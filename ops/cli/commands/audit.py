@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode
@@ -15,8 +14,7 @@ from urllib.parse import urlencode
 import click
 
 from ops.cli import client
-from ops.cli.client import Failure, Server
-from ops.cli.main import INVALID
+from ops.cli.client import Server
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -86,36 +84,17 @@ def export(
     **asked: str | None,
 ) -> None:
     """Write what all filters let through, oldest first: of the log, or of the journal."""
-    if out is not None and out.exists():
-        raise Failure(f"{out} is there already", INVALID)
+    if out is not None:
+        client.require_new(out)
     given = {"format": form, **asked}
     query = urlencode({name: value for name, value in given.items() if value is not None})
     path = "/api/v1/audit/export" if everything else f"/api/v1/{tenant}/audit/export"
     with server.answer("GET", f"{path}?{query}", whole="the export is not whole") as answer:
         until = answer.headers["X-Muniment-Position"]
         progress = _Progress(_POSITIONS[form], int(asked["after"] or 0), int(until))
-        with nullcontext(sys.stdout.buffer) if out is None else _new_file(out) as file:
+        with nullcontext(sys.stdout.buffer) if out is None else client.new_file(out) as file:
             _copy(answer, file, progress)
     click.echo(f"position {until}", err=True)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that has its name only when it is whole and synced, and is gone if it is not."""
-    import tempfile
-
-    begin = f".{path.name}."
-    descriptor, name = tempfile.mkstemp(prefix=begin, suffix=".unfinished", dir=path.parent)
-    unfinished = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        # Where it is whole it has another name by now.
-        unfinished.unlink(missing_ok=True)
 
 
 def _copy(answer: HTTPResponse, file: IO[bytes], progress: _Progress) -> None:

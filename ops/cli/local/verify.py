@@ -14,7 +14,7 @@ from ops.cli.local import options
 from ops.cli.local.failing import explained
 from ops.cli.local.progress import progress
 from ops.settings import read_settings
-from projections import export_lines
+from projections import evidence_verifier, export_lines
 from projections.verifier import (
     NOTE_CHARACTERS_MAX,
     Checkpoint,
@@ -35,6 +35,7 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--checkpoint", type=FILE, multiple=True, help="With --export: a checkpoint; repeatable."
 )
+@click.option("--evidence", type=FILE, help="Verify this evidence pack, without the store.")
 @click.option("--proof", type=FILE, help="Verify this proof of one event, without the store.")
 @click.option("--entry", type=FILE, help="With --proof: the event's entry.")
 @click.option(
@@ -50,6 +51,7 @@ def command(
     since: tuple[Path, ...],
     export: Path | None,
     checkpoint: tuple[Path, ...],
+    evidence: Path | None,
     proof: Path | None,
     entry: Path | None,
     keys: tuple[str, ...],
@@ -60,11 +62,13 @@ def command(
     With --since also against a checkpoint that was kept elsewhere: only that tells of a log that
     was rolled back, cut or forked together with all that was signed here.
     """
-    _require_one_way(since, export, checkpoint, proof, entry)
+    _require_one_way(since, export, checkpoint, evidence, proof, entry)
     with explained():
         known = [*map(VerifierKey.parse, keys)]
         if export is not None:
             _verify_export(export, checkpoint, known)
+        elif evidence is not None:
+            _verify_evidence(evidence, keys)
         elif proof is not None and entry is not None:
             _verify_proof(proof, entry, known)
         else:
@@ -75,6 +79,7 @@ def _require_one_way(
     since: tuple[Path, ...],
     export: Path | None,
     checkpoint: tuple[Path, ...],
+    evidence: Path | None,
     proof: Path | None,
     entry: Path | None,
 ) -> None:
@@ -82,8 +87,8 @@ def _require_one_way(
         raise click.UsageError("--export and --checkpoint belong together")
     if bool(proof) != bool(entry):
         raise click.UsageError("--proof and --entry belong together")
-    if sum(map(bool, (since, export, proof))) > 1:
-        raise click.UsageError("give one of --since, --export and --proof")
+    if sum(map(bool, (since, export, evidence, proof))) > 1:
+        raise click.UsageError("give one of --since, --export, --evidence and --proof")
 
 
 # The live store
@@ -147,6 +152,16 @@ def _verify_proof(proof: Path, entry: Path, known: list[VerifierKey]) -> None:
         raise click.UsageError("--proof needs --key: a proof file is judged by its signature")
     checkpoint = _said(proof, lambda text: verify_event(text, entry.read_bytes(), known))
     click.echo(f"the event is among the first {checkpoint.size} of {checkpoint.origin}")
+
+
+def _verify_evidence(pack: Path, keys: tuple[str, ...]) -> None:
+    try:
+        lines = evidence_verifier.verify(pack.read_bytes(), keys)
+    except Exception as fault:
+        # Whatever it stumbles over, nothing is proved.
+        raise ProofError("evidence.refused", f"{pack.name}: {fault}") from fault
+    for line in lines:
+        click.echo(line)
 
 
 # What they have in common
