@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ops.lags import Lags
     from ops.passwords import PasswordHasher
     from ops.sealing import Sealer
+    from ops.self_check import SelfCheck
     from ops.writer import Writer
     from projections.runner import ViewRunner
 
@@ -55,6 +56,7 @@ class Watched(Struct, frozen=True, kw_only=True):
     lags: Lags
     inputs: Inputs
     sink_failures: Callable[[], Mapping[SinkId, int]]
+    self_check: SelfCheck
 
 
 def page(watched: Watched) -> bytes:
@@ -82,6 +84,7 @@ class _Metrics:
         yield from self._refusals()
         yield from self._appends()
         yield from self._views()
+        yield from self._self_check()
         yield from self._checkpoints()
         yield from self._journal()
         yield from self._sinks()
@@ -169,6 +172,30 @@ class _Metrics:
             "append_conflicts",
             "Appends that lost the race and were decided again",
             _row(appends.conflicts),
+        )
+
+    def _self_check(self) -> Iterator[Metric]:
+        check = self._watched.self_check
+        yield _counter(
+            "self_checks",
+            "Comparisons of the views with what the log amounts to",
+            _by_name(check.outcomes.items()),
+            "outcome",
+        )
+        yield _counter(
+            "self_check_differing_rows",
+            "Rows of a view that were not what the log amounts to, and were put right",
+            _by_name(check.differing.items()),
+            "view",
+        )
+        yield _gauge(
+            "self_check_position", "As of which the views were last compared", _row(check.position)
+        )
+        at = check.checked_at
+        yield _gauge(
+            "self_check_timestamp_seconds",
+            "When the views were last compared, 0 for not yet",
+            _row(0 if at is None else at.timestamp()),
         )
 
     def _views(self) -> Iterator[Metric]:

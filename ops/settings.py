@@ -29,6 +29,8 @@ PASSWORD_CHARACTERS_MIN_RANGE: Final = (8, 64)
 STALENESS_SECONDS_RANGE: Final = (1.0, 3_600.0)
 AT_LEAST_SECONDS_RANGE: Final = (0.0, 60.0)
 
+# 0 turns it off.
+SELF_CHECK_SECONDS_RANGE: Final = (0, 604_800)
 JOURNAL_DAYS_RANGE: Final = (1, 36_500)
 JOURNAL_MODES: Final[dict[str, JournalMode]] = {
     "denials": "denials",
@@ -43,6 +45,7 @@ _KNOWN: Final = frozenset(
     CHECKPOINT_SINK PUBLIC_CHECKPOINTS
     JOURNAL JOURNAL_DAYS
     SINK_DIR SINK_NETWORKS
+    SELF_CHECK_SECONDS
     """.split()
 )
 _SECRETS: Final = frozenset({"DATABASE_URL", "OWNER_DATABASE_URL", "MASTER_KEY"})
@@ -66,7 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Times in seconds; `data_dir` for the embedded store, or `database_url` for PostgreSQL.
 
     `checkpoint_sink` is a directory, or `-` for standard output; `public_checkpoints` lets
-    everybody read checkpoints and proofs of hashes.
+    everybody read checkpoints and proofs of hashes. `self_check_seconds` lie between two looks at
+    whether the views are what the log amounts to, 0 for none.
     """
 
     data_dir: Path = Path("data")
@@ -87,6 +91,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     journal_days: int = 90
     sink_dir: Path | None = None
     sink_networks: tuple[str, ...] = ()
+    self_check_seconds: int = 3_600
 
     @property
     def is_loopback(self) -> bool:
@@ -132,6 +137,9 @@ def read_settings(
         journal_days=_number(found, "journal_days", int, 90, JOURNAL_DAYS_RANGE),
         sink_dir=Path(found["sink_dir"]).absolute() if found.get("sink_dir") else None,
         sink_networks=tuple(found.get("sink_networks", "").replace(",", " ").split()),
+        self_check_seconds=_number(
+            found, "self_check_seconds", int, 3_600, SELF_CHECK_SECONDS_RANGE
+        ),
     )
     _judge(settings)
     return settings

@@ -42,6 +42,7 @@ from ops.lags import Lags
 from ops.passwords import PasswordHasher
 from ops.release import VERSION
 from ops.sealing import Sealer
+from ops.self_check import SelfCheck
 from ops.sessions import StoredFailures, StoredSessions
 from ops.sink_ledger import SinkLedgers
 from ops.sink_targets import Files, NoFiles, Webhook
@@ -139,6 +140,7 @@ class Installation:
             reached=lambda: self._runner.position,
             sink=open_sink(settings.checkpoint_sink, stores.checkpoints),
         )
+        self._self_check = SelfCheck(settings, inputs)
         self._passwords = PasswordHasher(inputs, minimum_length=settings.password_characters_min)
         self._sessions = StoredSessions(stores.sessions, inputs)
         self._failures = StoredFailures(stores.sessions, inputs)
@@ -212,6 +214,7 @@ class Installation:
                 lags=self._lags,
                 inputs=self._inputs,
                 sink_failures=lambda: self._deliveries.failures,
+                self_check=self._self_check,
             )
         )
 
@@ -278,6 +281,7 @@ class Installation:
         self._runner.start()
         self._writer.start()
         self._sealer.start()
+        self._self_check.start()
         self._deliveries.publish(self.service.state)
         if self._stores.shared:
             self._listening.start()
@@ -288,6 +292,7 @@ class Installation:
     async def _stop(self) -> None:
         self._stopping.set()
         self._stores.log.wake()
+        await asyncio.to_thread(self._self_check.stop)
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._deliveries.stop)
         await asyncio.to_thread(self._save_snapshot)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Engine,
     LargeBinary,
     MetaData,
+    Select,
     Table,
     Text,
     TypeDecorator,
@@ -189,7 +190,7 @@ def open_sqlite(path: Path) -> Engine:
 
     A file that is damaged or of another version is begun anew.
     """
-    engine = _sqlite_engine(path)
+    engine = sqlite_engine(path)
     try:
         with engine.begin() as connection:
             create(connection)
@@ -198,13 +199,14 @@ def open_sqlite(path: Path) -> Engine:
         engine.dispose()
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        engine = _sqlite_engine(path)
+        engine = sqlite_engine(path)
         with engine.begin() as connection:
             create(connection)
     return engine
 
 
-def _sqlite_engine(path: Path) -> Engine:
+def sqlite_engine(path: Path) -> Engine:
+    """Answer an engine for the views' own file as it is, without tables where it is new."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 5.0})
 
@@ -233,11 +235,11 @@ def create(connection: Connection, *, role: str | None = None) -> None:
     schema = None if connection.dialect.name == "sqlite" else SCHEMA
     present = inspect(connection)
     wanted = {table.name: _shown(table.columns.keys()) for table in METADATA.sorted_tables}
-    ours = {_unversioned(name) for name in wanted}
+    ours = {unversioned(name) for name in wanted}
     found = {
         name: _shown(column["name"] for column in present.get_columns(name, schema=schema))
         for name in present.get_table_names(schema=schema)
-        if _unversioned(name) in ours
+        if unversioned(name) in ours
     }
     if found != wanted:
         for name in found:
@@ -253,7 +255,7 @@ def create(connection: Connection, *, role: str | None = None) -> None:
             )
 
 
-def _unversioned(name: str) -> str | None:
+def unversioned(name: str) -> str | None:
     """Answer what a table is called in every version, None for one that has none of its own.
 
     Such as those in which SQLite keeps a full-text table, and which go with it.
@@ -274,7 +276,16 @@ def lock(connection: Connection) -> Place | None:
 
     None where they have not begun.
     """
-    found = connection.execute(select(POSITION).with_for_update()).one_or_none()
+    return _place(connection, select(POSITION).with_for_update())
+
+
+def place(connection: Connection) -> Place | None:
+    """Answer how far the views have come, as the connection's transaction sees it."""
+    return _place(connection, select(POSITION))
+
+
+def _place(connection: Connection, query: Select[Any]) -> Place | None:
+    found = connection.execute(query).one_or_none()
     return None if found is None else Place(found.log_id, found.position, found.record_hash)
 
 

@@ -60,8 +60,10 @@ from ops.evidence import StoredEvidence
 from ops.journal import StoredJournal
 from ops.lags import Lags
 from ops.passwords import Argon2Profile, PasswordHasher
+from ops.self_check import SelfCheck
 from ops.sessions import StoredFailures, StoredSessions
 from ops.settings import JournalMode
+from ops.settings import Settings as StoreSettings
 from ops.setup import NewUser, sealed_user, system_context
 from ops.sink_ledger import SinkLedgers
 from ops.vault import Vault, sqlite_engine
@@ -183,6 +185,7 @@ class Served:
         self.sealer = new_sealer(
             (self.vault_engine, self._engines[2]), self.vault, self.log, self.inputs, self._runner
         )
+        self.self_check = SelfCheck(StoreSettings(), self.inputs)
         self.health = Health(reason="", head_position=0, staleness_seconds=0.0)
         self.service = Service(self._parts())
         self.journal.start()
@@ -225,6 +228,7 @@ class Served:
             lags=self._lags,
             inputs=self.inputs,
             sink_failures=dict,
+            self_check=self.self_check,
         )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -23,6 +23,7 @@ from domain.token_text import TokenKind, make
 from domain.tokens import DisableToken, RevokeToken
 from ops import journal as ops_journal
 from ops import sessions, writer
+from projections.rebuilding import TABLES
 from tests.answers import problem
 from tests.api.route_world import QUESTION
 from tests.scraping import Page, faults
@@ -40,7 +41,8 @@ append_commands append_conflicts append_duration_seconds applied_position build_
 check_duration_seconds checkpoint_age_seconds checkpoint_conflict commands_refused decisions
 events_appended halted journal_counted journal_dropped journal_queued journal_unwritten
 journal_write_failures journal_written log_position log_sealed_size password_hash_waiting
-projection_lag_events projection_lag_seconds request_duration_seconds requests sign_ins
+projection_lag_events projection_lag_seconds request_duration_seconds requests
+self_check_differing_rows self_check_position self_check_timestamp_seconds self_checks sign_ins
 sink_failures sink_halted sink_lag_events sink_position staleness_seconds throttled
 token_auth_failures
 """
@@ -301,9 +303,9 @@ def test_labels_stay_within_their_sets_whatever_is_sent(http: Served) -> None:
         "decision": {"allow", "deny"},
         "topic": set(TOPICS.values()),
         "code": set(TITLES),
-        "view": {"access_graph", "directory", "audit", "transparency"},
+        "view": {"access_graph", "directory", "audit", "transparency", *TABLES},
         "reason": set(measures.TOKEN_FAULTS),
-        "outcome": set(measures.SIGN_INS),
+        "outcome": {*measures.SIGN_INS, "equal", "healed", "failed"},
         "kind": set(measures.THROTTLES),
         "sink": {sink},
         "method": {"GET", "POST", "OPTIONS", "HEAD", "PUT", "PATCH", "DELETE"},

@@ -22,6 +22,7 @@ from ops.store_errors import (
     StoreUnreachableError,
 )
 from ops.vault import VaultError
+from projections.rebuilding import NoViewsError
 from projections.verifier import ProofError
 
 EMPTY = (
@@ -51,6 +52,7 @@ _FAILURES: Final[tuple[tuple[type[Exception], str, str, int], ...]] = (
     (UnreadableEventError, "log.unreadable", "", INTEGRITY),
     (SettingsError, "settings.invalid", "", INVALID),
     (NoSuchMomentError, "", "", INVALID),
+    (NoViewsError, "views.missing", "there are no views of this log yet: start a server", INVALID),
     (ProofError, "", "", INTEGRITY),
     (StoreInUseError, "", "", CONFLICT),
     (StoreBrokenError, "", "", INTEGRITY),
