@@ -276,16 +276,14 @@ def _order(sort: tuple[Sort, ...]) -> list[ColumnElement[Any]]:
 
 
 def _total(connection: Connection, position: int, scope: Scope, node: Node | None) -> int:
-    total: int | None = None
     if node is None:
         # Every event has an entry, so in the whole installation there are as many as positions.
         if isinstance(scope, Everywhere):
             return position
-        total = batch.total(connection, TABLE, scope, position)
-    if total is None:
-        matching = _matching(connection, position, scope, node)
-        counting = select(func.count()).select_from(TABLE).where(matching)
-        total = connection.execute(counting).scalar_one()
+        return batch.total(connection, TABLE, scope, position)
+    matching = _matching(connection, position, scope, node)
+    counting = select(func.count()).select_from(TABLE).where(matching)
+    total: int = connection.execute(counting).scalar_one()
     return total
 
 

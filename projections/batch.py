@@ -8,15 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Table, Update, and_, bindparam, select, update
+from sqlalchemy import Connection, Insert, Table, Update, and_, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from projections.views import FOREVER, SCHEMA, TOTALS, Document, Instant, Key, Values
+from projections.views import (
+    FOREVER,
+    PAST_TOTALS,
+    SCHEMA,
+    TOTALS,
+    Document,
+    Instant,
+    Key,
+    Values,
+    versioned,
+)
 
 _KEY: Final = "key_"
+# SQLite binds at most 32,766 values in a statement.
+_VALUES_MAX: Final = 10_000
+
+# The list that only grows, and how much it grows until its length is kept again.
+GROWING: Final = versioned("entries")
+GROWING_STEP: Final = 512
+
+# The name of a list's table, and a scope.
+_List = tuple[str, str]
 
 
 @cache
@@ -36,7 +56,7 @@ class Batch:
         self._inserted: dict[Table, list[Values]] = {}
         self._live: dict[tuple[Table, Key], Values] = {}
         self._closed: dict[Table, list[Values]] = {}
-        self._totals: dict[tuple[str, str], Values] = {}
+        self._totals: dict[_List, dict[int, int]] = {}
 
     def insert(self, table: Table, row: Values) -> None:
         """Add a row that never changes."""
@@ -61,17 +81,8 @@ class Batch:
 
     def count(self, table: Table, scope: str, change: int, position: int) -> None:
         """Let the list of this scope grow or shrink."""
-        counted = self._totals.get((table.name, scope))
-        if counted is None:
-            self._totals[table.name, scope] = {
-                "list": table.name,
-                "scope": scope,
-                "total": change,
-                "changed": position,
-            }
-        else:
-            counted["total"] += change
-            counted["changed"] = position
+        changes = self._totals.setdefault((table.name, scope), {})
+        changes[position] = changes.get(position, 0) + change
 
     def write(self, connection: Connection) -> None:
         """Write everything; closing comes first, because a key has one live row at most."""
@@ -80,7 +91,22 @@ class Batch:
         for table, rows in self._inserted.items():
             _insert(connection, table, rows)
         if self._totals:
-            connection.execute(_adding(connection), list(self._totals.values()))
+            self._write_totals(connection)
+
+    def _write_totals(self, connection: Connection) -> None:
+        latest: list[Values] = []
+        past: list[Values] = []
+        known = _totals(connection, {scope for _, scope in self._totals})
+        for (name, scope), changes in self._totals.items():
+            total, place = known.get((name, scope), 0), {"list": name, "scope": scope}
+            for position, change in changes.items():
+                before, total = total, total + change
+                if name != GROWING or before // GROWING_STEP != total // GROWING_STEP:
+                    past.append({**place, "position": position, "total": total})
+            latest.append({**place, "total": total, "changed": max(changes)})
+        connection.execute(_setting(connection), latest)
+        if past:
+            _insert(connection, PAST_TOTALS, past)
 
 
 def _insert(connection: Connection, table: Table, rows: list[Values]) -> None:
@@ -115,23 +141,49 @@ def _closing(table: Table, example: Values) -> Update:
     )
 
 
-def _adding(connection: Connection) -> Insert:
+# Lists
+
+
+def _totals(connection: Connection, scopes: set[str]) -> dict[_List, int]:
+    """Answer the length of every list of these scopes, as it was kept last."""
+    found: dict[_List, int] = {}
+    wanted = iter(sorted(scopes))
+    while some := [*islice(wanted, _VALUES_MAX)]:
+        query = select(TOTALS.c.list, TOTALS.c.scope, TOTALS.c.total)
+        for row in connection.execute(query.where(TOTALS.c.scope.in_(some))):
+            found[row.list, row.scope] = row.total
+    return found
+
+
+def _setting(connection: Connection) -> Insert:
     kind = sqlite if connection.dialect.name == "sqlite" else postgresql
     new = kind.insert(TOTALS)
-    adding: Insert = new.on_conflict_do_update(
+    setting: Insert = new.on_conflict_do_update(
         index_elements=[TOTALS.c.list, TOTALS.c.scope],
-        set_={"total": TOTALS.c.total + new.excluded.total, "changed": new.excluded.changed},
+        set_={"total": new.excluded.total, "changed": new.excluded.changed},
     )
-    return adding
+    return setting
 
 
-def total(connection: Connection, table: Table, scope: str, position: int) -> int | None:
-    """Answer how long a list is at a position, None where only counting can tell."""
-    found = connection.execute(
-        select(TOTALS.c.total, TOTALS.c.changed).where(
-            TOTALS.c.list == table.name, TOTALS.c.scope == scope
-        )
-    ).one_or_none()
+def total(connection: Connection, table: Table, scope: str, position: int) -> int:
+    """Answer how long a list is, or was at a position."""
+    column = TOTALS.c
+    kept = (column.list == table.name, column.scope == scope)
+    found = connection.execute(select(column.total, column.changed).where(*kept)).one_or_none()
     if found is None:
         return 0
-    return int(found.total) if found.changed <= position else None
+    if found.changed <= position:
+        return int(found.total)
+    column = PAST_TOTALS.c
+    earlier = (column.list == table.name, column.scope == scope, column.position <= position)
+    last = connection.execute(
+        select(column.total, column.position)
+        .where(*earlier)
+        .order_by(column.position.desc())
+        .limit(1)
+    ).one_or_none()
+    since, before = (0, 0) if last is None else (int(last.position), int(last.total))
+    if table.name != GROWING:
+        return before
+    own = (table.c.tenant == scope, table.c.position > since, table.c.position <= position)
+    return before + connection.execute(select(func.count()).where(*own)).scalar_one()

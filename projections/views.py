@@ -146,6 +146,19 @@ TOTALS: Final = Table(
 )
 
 
+# How long each of these lists was since a position: at every change, or for a list that only grows
+# and can be counted from any place on, now and then.
+PAST_TOTALS: Final = Table(
+    versioned("past_totals"),
+    METADATA,
+    Column("list", TEXT, primary_key=True),
+    Column("scope", TEXT, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("total", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
 class Place(Struct, frozen=True):
     """How far the views have come: the position, and SHA-256 of the record there."""
 

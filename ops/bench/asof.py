@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from domain.access import compile_subject, need
 from domain.events import decode
-from domain.ids import MAIN, ServiceAccountId, TenantId
+from domain.groups import GroupCreated
+from domain.ids import MAIN, GroupId, RoleId, ServiceAccountId, TenantId
+from domain.principals import TenantAccessGranted
+from domain.roles import RoleCreated
 from domain.scopes import ancestors
+from domain.service_accounts import ServiceAccountCreated
 from domain.state import Draft, State, apply, evolve
 from ops.bench import data, stores
 from ops.bench.report import Options, Report, absolute, at_most, compared
 from ops.collection import Freezer, collection_off, collection_paused
 from ops.snapshots import Snapshots
 from ops.stores import read_all
-from projections import views
+from projections import audit, views
 from projections.access_graph import AccessGraph
 from projections.directory import groups, roles, service_accounts
 from projections.history import History
@@ -81,6 +85,9 @@ def run(options: Options) -> Report:
         wrong = (
             anywhere.wrong + near.wrong + live.wrong + _unlike(past, reader, events, options.seed)
         )
+        # Lists that change last of all: how long they were before is no longer what is kept last.
+        late = [*data.records(_LATE, events)]
+        log.append(events + 1, late)
         lists = _lists(engine, reader, events, options.rounds)
         engine.dispose()
         log.close()
@@ -187,10 +194,22 @@ def _asked(search: Callable[..., Any], *parameters: object) -> _Ask:
     return ask
 
 
+def _of_trail(connection: Connection, position: int) -> tuple[Sequence[object], int]:
+    found = audit.search(connection, position, MAIN, None, _PAGE)
+    return found.entries, found.total
+
+
+_LATE: Final = (
+    ServiceAccountCreated(id=ServiceAccountId("late"), name="late"),
+    TenantAccessGranted(tenant=MAIN, principal=ServiceAccountId("late")),
+    GroupCreated(tenant=MAIN, id=GroupId("late"), name="late"),
+    RoleCreated(tenant=MAIN, id=RoleId("late"), name="late", permissions=()),
+)
 _LISTS: Final[dict[str, _Ask]] = {
     "service accounts": _asked(service_accounts.of_tenant, _PAGE),
     "groups": _asked(groups.search, _PAGE),
     "roles": _asked(roles.search, _PAGE),
+    "trail": _of_trail,
 }
 
 
@@ -204,7 +223,7 @@ def _lists(engine: Engine, reader: Reader, events: int, rounds: int) -> list[Fig
             then: list[float] = []
             now: list[float] = []
             for _ in range(rounds):
-                now.append(_median(connection, ask, [events] * LISTS))
+                now.append(_median(connection, ask, [events + len(_LATE)] * LISTS))
                 positions = [random.randrange(events // 2, events) for _ in range(LISTS)]
                 then.append(_median(connection, ask, positions))
             figures.append(

@@ -196,13 +196,10 @@ def search(
         .offset(page.skipped)
     )
     found = rows(connection, asked.view, statement)
-    total: int | None = None
     if node is None and counted is not None:
-        total = batch.total(connection, table, counted, position)
-    if total is None:
-        counting = select(func.count()).select_from(table).where(*lies)
-        total = connection.execute(counting).scalar_one()
-    return Shown(rows=found, total=total)
+        return Shown(rows=found, total=batch.total(connection, table, counted, position))
+    counting = select(func.count()).select_from(table).where(*lies)
+    return Shown(rows=found, total=connection.execute(counting).scalar_one())
 
 
 def _by(column: ColumnElement[Any], *, descending: bool) -> ColumnElement[Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 
 from domain.events import EVENTS, decode, encode
+from domain.ids import MAIN
 from domain.state import State
-from projections import audit
+from projections import audit, batch
 from projections.directory import (
     roles,
 )
-from projections.directory.temporal import INSTALLATION, View
+from projections.directory.temporal import INSTALLATION, View, alive
+from projections.entries import TABLE as ENTRIES
 from projections.pages import Page
 from projections.views import TOTALS
 from tests.histories import Histories
@@ -149,6 +152,34 @@ def test_totals_equal_the_fold_at_the_end(engine: Engine) -> None:
         }
 
     assert kept == counted
+
+
+@pytest.mark.parametrize("step", [1, 7, 512])
+def test_totals_of_the_past_equal_a_count(
+    engine: Engine, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists as of a position: their kept lengths are what counting the rows of then finds."""
+    monkeypatch.setattr(batch, "GROWING_STEP", step)
+    records = history(43, 500)
+    rebuild(engine, records)
+    tables = [view.table for view in VIEWS if view.scope is not None]
+
+    with engine.connect() as connection:
+        for position in range(0, len(records) + 1, 7):
+            for view in (one for one in VIEWS if one.scope is not None):
+                table = view.table
+                scope = table.c[view.scope] if view.scope else literal("")
+                counting = select(scope, func.count()).where(alive(table, position)).group_by(scope)
+                found = {row[0]: row[1] for row in connection.execute(counting)}
+                for of in (*found, "nobody"):
+                    expected = found.get(of, 0)
+                    assert batch.total(connection, table, of, position) == expected, table.name
+            of_main = select(func.count()).where(
+                ENTRIES.c.tenant == MAIN, ENTRIES.c.position <= position
+            )
+            counted = connection.execute(of_main).scalar_one()
+            assert batch.total(connection, ENTRIES, MAIN, position) == counted
+    assert len(tables) == 5
 
 
 def test_histories_have_events_of_every_kind() -> None:
