@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import UNSET, Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from api.dry_runs import decided
 from api.people import People
@@ -48,11 +48,12 @@ _REFERENCE: Final = re.compile(r"\{([A-Za-z][\w-]{0,63})\}\Z")
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """One request: method, target as it is sent, and the body, UNSET for none."""
+    """One request: method, target as it is sent, the body and If-Match, UNSET for none."""
 
     method: str
     target: str
     body: Any
+    if_match: str | UnsetType = UNSET
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -189,6 +190,9 @@ class Simulation:
         if not _OF_A_MOMENT.isdisjoint(dict(parameters)):
             raise _unsupported(number, "a change is about no other moment")
         headers = [one for one in outer["headers"] if one[0] not in _OWN_HEADERS]
+        if asked.if_match is not UNSET:
+            # What is no version is refused as malformed, in whatever characters.
+            headers.append((b"if-match", asked.if_match.encode("ascii", "replace")))
         if length:
             headers += [
                 (b"content-type", b"application/json"),

@@ -30,12 +30,14 @@ Removed = Literal["role", "group", "binding", "service-account", "user"]
 class ChangeForm(Struct, frozen=True, kw_only=True):
     """A request as it would be sent, or what is to be removed by id or name.
 
-    `as` names what the change makes; `{name}` stands for its id afterwards.
+    `as` names what the change makes; `{name}` stands for its id afterwards. `ifMatch` is the header
+    of that name, for a change that has to say which version it is about.
     """
 
     method: Literal["POST", "PUT", "PATCH", "DELETE"] | UnsetType = UNSET
     path: str | UnsetType = UNSET
     body: Any = UNSET
+    if_match: str | UnsetType = field(default=UNSET, name="ifMatch")
     name: str | UnsetType = field(default=UNSET, name="as")
     remove: Removed | UnsetType = UNSET
     id: str | UnsetType = UNSET
@@ -132,7 +134,8 @@ def _asked(
     if change.method is UNSET or change.path is UNSET:
         raise MalformedError("simulation.invalid", f"changes[{number}] needs method and path")
     target = filled_path(change.path, made)
-    return Asked(method=change.method, target=target, body=filled(change.body, made))
+    body = filled(change.body, made)
+    return Asked(method=change.method, target=target, body=body, if_match=change.if_match)
 
 
 def _found(simulation: Simulation, tenant: TenantId, kind: Removed, text: str) -> str:
