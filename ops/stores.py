@@ -7,6 +7,7 @@ unless a setting gives it.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -218,3 +219,15 @@ def read_all(log: LogReader, after: int = 0, page_records: int = 1_000) -> Itera
     while page := log.read(after, page_records):
         yield from page
         after = page[-1].position
+
+
+def read_ahead(log: LogReader, page_records: int) -> Iterator[Record]:
+    """Yield every record; of a log that another process holds, the next page is on its way already.
+
+    The log is read in another thread meanwhile, so by nobody else.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
+        coming = pool.submit(log.read, 0, page_records)
+        while page := coming.result():
+            coming = pool.submit(log.read, page[-1].position, page_records)
+            yield from page

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # How near to each other states are kept, by how far they are behind the head: what is folded
 # between two of them is what a question about the past costs, some 10 µs an event.
-NEAR: Final = ((10_000, 300), (50_000, 1_000))
+NEAR: Final = ((10_000, 150), (50_000, 1_000))
 FAR_POSITIONS: Final = 1_500
 # Of a longer log they are kept further apart: each may take a megabyte.
 KEPT_MAX: Final = 800

@@ -13,15 +13,16 @@ from ops.bench import data, stores
 from ops.bench.report import Figure, Options, Report, absolute, at_most, compared
 from ops.cli.local.progress import progress
 from ops.collection import collection_off
+from ops.event_log import PostgresLog
 from ops.replays import PAGE_RECORDS, replay
-from ops.stores import read_all
+from ops.stores import read_ahead, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from domain.events import Record
     from ops.bench.stores import Store
-    from ops.event_log import PostgresLog, SQLiteLog
+    from ops.event_log import SQLiteLog
 
 _BATCH_RECORDS: Final = 5_000
 
@@ -102,8 +103,9 @@ def _timed(count: Callable[[], int]) -> tuple[float, int]:
 
 def _replayed(log: SQLiteLog | PostgresLog, events: int) -> int:
     """Replay as the command does, saying how far it is; answer the position of the state."""
+    read = read_ahead if isinstance(log, PostgresLog) else read_all
     with progress("replay", events, form="none") as advance:
-        return replay(read_all(log, page_records=PAGE_RECORDS), None, advance).position
+        return replay(read(log, page_records=PAGE_RECORDS), None, advance).position
 
 
 def _count(log: SQLiteLog | PostgresLog, page_records: int) -> int:

@@ -120,7 +120,7 @@ def _holding(state: State, chance: random.Random) -> tuple[SubjectId, Question]:
     return subject, question
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @for_all(seed=st.integers(0, 2**32))
 def test_the_verifier_comes_to_the_products_answers(seed: int) -> None:
     """Issue 5: rights and their history, folded by two folds, shown whole or told by place."""

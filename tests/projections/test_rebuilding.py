@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 NAMES: Final = tuple(TABLES)
-COMMANDS: Final = 400
+COMMANDS: Final = 150
 
 
 class Place:

@@ -18,7 +18,7 @@ from ops.cli.main import INTEGRITY
 from ops.rebuilds import rebuild
 from ops.replays import PAGE_RECORDS, exported, replay
 from ops.settings import read_settings
-from ops.stores import open_reader, read_all
+from ops.stores import open_reader, read_ahead, read_all
 from projections.rebuilding import TABLES
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _of_store(data_dir: Path | None, database_url: str | None, until: Moment, fo
         log = stack.enter_context(open_reader(settings))
         length = until if isinstance(until, int) else log.head()
         advance = stack.enter_context(progress("replay", length, form=form))
-        return replay(read_all(log, page_records=PAGE_RECORDS), until, advance)
+        read = read_all if settings.database_url is None else read_ahead
+        return replay(read(log, page_records=PAGE_RECORDS), until, advance)
 
 
 def _of_export(file: Path, until: Moment, log_id: str | None, form: Form) -> State:
