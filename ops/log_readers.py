@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 from urllib.parse import quote
 from uuid import UUID
 
@@ -171,6 +171,20 @@ class SQLiteReader:
         self._connection.close()
 
 
+PAGE: Final[LiteralString] = (
+    "SELECT originator_version, topic, state FROM public.stored_events"
+    " WHERE originator_id = %s AND originator_version > %s"
+    " ORDER BY originator_version LIMIT %s"
+)
+# The log is read in the order of its key. Before the first statistics of a table that has grown
+# quickly, the planner would rather sort all that is left, for every page anew.
+_OTHER_PLANS: Final[tuple[LiteralString, ...]] = (
+    "enable_sort",
+    "enable_bitmapscan",
+    "enable_seqscan",
+)
+
+
 class PostgresReader:
     """Reads the log on a connection of its own to the primary; for one thread at a time.
 
@@ -235,15 +249,7 @@ class PostgresReader:
 
     def read(self, after: int, limit: int) -> list[Record]:
         """Return at most `limit` records at `after` + 1 and on, in order, as they are stored."""
-        rows = self._rows(
-            "SELECT originator_version, topic, state FROM public.stored_events"
-            " WHERE originator_id = %s AND originator_version > %s"
-            " ORDER BY originator_version LIMIT %s",
-            self._id,
-            after,
-            limit,
-        )
-        return list(starmap(Record, rows))
+        return list(starmap(Record, self._rows(PAGE, self._id, after, limit)))
 
     def _rows(self, query: LiteralString, *parameters: UUID | int) -> list[Any]:
         try:
@@ -263,6 +269,8 @@ class PostgresReader:
             connection = connect(self._conninfo)
             try:
                 connection.execute("SET default_transaction_read_only = on")
+                for other in _OTHER_PLANS:
+                    connection.execute(f"SET {other} = off")
                 check_postgres(connection)
                 self.warnings = check_server(connection)
                 check_role(connection)

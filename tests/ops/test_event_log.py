@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from domain.events import Record
 from ops import event_log
 from ops.event_log import Outcome, PostgresLog, SQLiteLog
+from ops.log_readers import PAGE
 from ops.store_errors import (
     AppendRefusedError,
     LogMissingError,
@@ -315,6 +316,29 @@ def test_reader_sees_what_the_log_appends(durable_log: SQLiteLog | PostgresLog) 
 
     assert (reader.log_id, reader.head(), reader.read(0, 5)) == (LOG_ID, 2, records(1, 2))
     reader.close()
+
+
+def test_pages_are_read_by_the_key_whatever_the_planner_knows(
+    own_postgres_store: PostgresStore,
+) -> None:
+    """Event-log 7: a log that grew quickly, as after a restore, is not sorted for every page."""
+    log = own_postgres_store.open(LOG_ID)
+    for first in range(1, 6_001, 1_000):
+        log.append(first, [Record(first + n, "t.v1", b"{}" * 40) for n in range(1_000)])
+    explain = "EXPLAIN " + PAGE
+    asked = (LOG_ID, 0, 1_000)
+
+    with psycopg.connect(own_postgres_store.database.owner_url) as owner:
+        usual = str(owner.execute(explain.encode(), asked).fetchall())
+    reader = log.reader()
+    plan = str(reader._connected().execute(explain.encode(), asked).fetchall())  # noqa: SLF001 - its session
+
+    assert "Sort" in usual, "the control: that is what the planner would do"
+    assert "Index Scan using stored_events_pkey" in plan
+    assert "Sort" not in plan
+    assert [record.position for record in reader.read(2_999, 2)] == [3_000, 3_001]
+    reader.close()
+    log.close()
 
 
 def test_wait_returns_when_another_connection_appended(
