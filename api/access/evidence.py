@@ -227,6 +227,8 @@ async def _answer(call: Call, about: _About) -> Response[bytes]:
         members = await asyncio.to_thread(_members, call, about, found, proved, signature)
         note = await service.evidence.note(evidence_pack.manifest(members, signed.origin))
         file = await asyncio.to_thread(_verified, evidence_pack.sealed(members, note), signature)
+    # It took a while, in which the caller's token may have been revoked.
+    call.require_still()
     await read_trail(call, "audit_export", results=len(found.records), stream="evidence")
     name = f"evidence-{about.kind}-{call.tenant}-{until}.zip"
     headers = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -15,7 +16,9 @@ from api.access import evidence as packs
 from domain.bindings import DeleteBinding
 from domain.ids import MAIN, TenantId
 from domain.service_accounts import DeleteServiceAccount, DisableServiceAccount
+from domain.tokens import RevokeToken
 from domain.users import DeleteUser
+from ops.setup import system_context
 from projections import evidence, evidence_verifier
 from tests.answers import problem
 from tests.api.access.test_what_can import bind, join
@@ -292,6 +295,30 @@ def test_a_pack_that_does_not_verify_is_not_given_out(
     monkeypatch.setattr(evidence, "rights", lambda *_: [])
 
     problem(get(desk, "interval?from=1"), 503, "evidence.unprovable")
+
+
+def test_a_token_that_is_revoked_meanwhile_gets_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Security 2.1: whoever may not ask any more when the pack is made is not given it."""
+    http = desk.http
+    by = member(desk, ALL)
+    token = http.token_id(by["Authorization"].removeprefix("Bearer "))
+    made = packs._members  # noqa: SLF001 - what takes a while
+
+    def meanwhile(*given: Any) -> Any:  # noqa: ANN401 - as there
+        revoke = RevokeToken(owner=http.state.tokens[token].owner, id=token)
+        context = system_context(http.inputs)
+        loop = http._loop  # noqa: SLF001 - the loop that waits for this thread
+        asyncio.run_coroutine_threadsafe(http.service.execute(revoke, context), loop).result()
+        return made(*given)
+
+    path = f"principal?type=service_account&id={desk.bot}"
+    assert get(desk, path, by=by).status_code == 200
+    monkeypatch.setattr(packs, "_members", meanwhile)
+
+    answer = http.run(http.send("GET", f"main/access/evidence/{path}", by=by))
+    problem(answer, 401, "token.revoked")
 
 
 def test_a_pack_is_noted_in_the_journal(desk: Desk) -> None:
