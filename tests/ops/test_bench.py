@@ -104,7 +104,7 @@ PROMISED: Final = {
         "as-of check within the last 10,000, p95, absolute",
         *(
             f"{name} as of a position, beside live"
-            for name in ("service accounts", "groups", "roles")
+            for name in ("service accounts", "groups", "roles", "trail")
         ),
     ),
     "delta": ("30 principals touched, absolute",),
