@@ -39,8 +39,7 @@ def rebuild(
         rebuilt = Rebuilt(log, Path(directory) / VIEWS_FILE, on_progress)
         stack.callback(rebuilt.close)
         with collection_off():
-            rebuilt.follow(log.head())
-        return rebuilding.compare(live, rebuilt, names, heal=heal)
+            return rebuilding.compare(live, rebuilt, names, heal=heal)
 
 
 def _live(settings: Settings) -> Engine:

@@ -89,6 +89,11 @@ class Rebuilt:
         """The log that they are made from."""
         return self._log.log_id
 
+    @property
+    def position(self) -> int:
+        """How far they have come."""
+        return self._runner.position
+
     def follow(self, position: int) -> None:
         """Go on to a position, which the log has reached. Raises what would halt the views."""
         self._log.end = position
@@ -108,6 +113,9 @@ def compare(
     """
     found: list[Compared] = []
     wrong: dict[str, list[Row]] = {}
+    # Not to the log's head, which the live rows may not have reached: they are never ahead of them.
+    with live.connect() as connection:
+        rebuilt.follow(_place(connection, rebuilt).position)
     with _snapshot(live) as connection, rebuilt.engine.connect() as own:
         place = _place(connection, rebuilt)
         rebuilt.follow(place.position)
@@ -147,7 +155,8 @@ def _place(connection: Connection, rebuilt: Rebuilt) -> Place:
         place = views.place(connection)
     except DatabaseError as fault:
         raise NoViewsError from fault
-    if place is None or place.log_id != rebuilt.log_id:
+    # Rows that were begun anew meanwhile are behind what was rebuilt: not to be compared with it.
+    if place is None or place.log_id != rebuilt.log_id or place.position < rebuilt.position:
         raise NoViewsError
     return place
 

@@ -157,6 +157,49 @@ def test_what_happens_while_it_is_compared_is_not_undone(
     assert place.runner.position == place.log.head()
 
 
+def test_views_that_lag_behind_the_log_are_compared_as_far_as_they_tell(place: Place) -> None:
+    """What the live rows have not reached yet is no difference, and is not written."""
+    reached = place.runner.position
+    place.history.run(20)
+    place.log.append(reached + 1, place.history.records[reached:])
+    assert place.log.head() > reached
+
+    behind = place.compare(heal=True)
+    place.damage(_changed(TABLES["groups"]))
+    healed = place.compare(heal=True)["groups"]
+    ahead = Rebuilt(place.log, place.directory / "ahead.db", lambda _: None)
+    ahead.follow(place.log.head())
+    with pytest.raises(NoViewsError):
+        compare(place.engine, ahead, NAMES, heal=True)
+    ahead.close()
+    place.runner.catch_up()
+
+    assert {(one.position, one.differing) for one in behind.values()} == {(reached, 0)}
+    assert (healed.position, healed.healed) == (reached, True)
+    assert place.runner.position == place.log.head(), "the runner goes on from where it was"
+    assert all(one.live == one.rebuilt for one in place.compare().values())
+
+
+def test_views_that_are_begun_anew_meanwhile_are_left_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was rebuilt is not written before its position: the runner would write it again."""
+    place.damage(_changed(TABLES["groups"]))
+    right = rebuilding._put_right  # noqa: SLF001 - what comes between the two
+
+    def anew(*given: Any) -> None:  # noqa: ANN401 - as there
+        with place.engine.begin() as connection:
+            views.begin(connection, "log-rebuilt")
+        right(*given)
+
+    monkeypatch.setattr(rebuilding, "_put_right", anew)
+    with pytest.raises(NoViewsError):
+        place.compare(heal=True)
+
+    ViewRunner(place.log, place.engine).catch_up()
+    assert all(one.live == one.rebuilt for one in place.compare().values())
+
+
 def test_views_of_another_log_are_not_compared(place: Place, tmp_path: Path) -> None:
     """Nothing is put right by the events of another installation, nor where there are no rows."""
     other = Rebuilt(MemoryLog("another"), tmp_path / "other.db", lambda _: None)
