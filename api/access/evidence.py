@@ -185,6 +185,9 @@ async def _recorded(call: Call, tenant: TenantId, text: str) -> _About:
         raise NotFoundError("evidence.unknown", f"the journal has no decision {text}")
     if entry.subject is None or entry.subject_type == "group" or not entry.resource_type:
         raise MalformedError("evidence.unsupported", "this was not about a principal")
+    if entry.detail is not None:
+        # It names a token by which the decision was narrowed, and tokens stand in no pack.
+        raise MalformedError("evidence.unsupported", "this was decided for a token")
     at = entry.clock or entry.at
     resource = None
     if entry.resource_id not in {None, NO_RESOURCE}:
@@ -292,7 +295,7 @@ def _of_subject(
     common = {"subject": subject, **asked, **_moment_form(about.end)}
     found = evidence.rights(state, tenant, subject, now, about.question)
     if about.recorded not in {None, bool(found)}:
-        raise MalformedError("evidence.unsupported", "this was decided by what a token left of it")
+        raise MalformedError("evidence.unsupported", "the events do not amount to what was decided")
     past = evidence.history(facts, tenant, subject, now, about.question, pace)
     answers: list[Json] = [
         {"kind": "rights", **common, "answer": found},
