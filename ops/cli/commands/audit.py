@@ -15,6 +15,7 @@ import click
 
 from ops.cli import client
 from ops.cli.client import Server
+from ops.cli.files import new_file, require_new
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -62,13 +63,13 @@ def _filtered(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=client.Group)
 def command() -> None:
     """Read the audit trail of a server."""
 
 
 @command.command("export")
-@client.options
+@client.connected
 @click.option("--everything", is_flag=True, help="The whole installation; for instance owners.")
 @click.option("--stream", type=click.Choice(STREAMS), default="log", show_default=True)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="ndjson", show_default=True)
@@ -77,7 +78,6 @@ def command() -> None:
 @click.option("--personal", type=click.Choice(("omit", "include")))
 def export(
     server: Server,
-    tenant: str,
     everything: bool,  # noqa: FBT001 - a flag of the command line
     form: str,
     out: Path | None,
@@ -85,14 +85,16 @@ def export(
 ) -> None:
     """Write what all filters let through, oldest first: of the log, or of the journal."""
     if out is not None:
-        client.require_new(out)
+        require_new(out)
     given = {"format": form, **asked}
     query = urlencode({name: value for name, value in given.items() if value is not None})
-    path = "/api/v1/audit/export" if everything else f"/api/v1/{tenant}/audit/export"
-    with server.answer("GET", f"{path}?{query}", whole="the export is not whole") as answer:
+    path = "/api/v1/audit/export" if everything else server.path("audit/export")
+    with server.answer(
+        "GET", f"{path}?{query}", whole="the export is not whole", streamed=True
+    ) as answer:
         until = answer.headers["X-Muniment-Position"]
         progress = _Progress(_POSITIONS[form], int(asked["after"] or 0), int(until))
-        with nullcontext(sys.stdout.buffer) if out is None else client.new_file(out) as file:
+        with nullcontext(sys.stdout.buffer) if out is None else new_file(out) as file:
             _copy(answer, file, progress)
     click.echo(f"position {until}", err=True)
 

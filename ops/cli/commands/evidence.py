@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ops.cli import client
 from ops.cli.client import Server
+from ops.cli.files import new_file, require_new
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -18,20 +18,13 @@ if TYPE_CHECKING:
 KINDS: Final = {"sa": "service_account", "service_account": "service_account", "user": "user"}
 _CHUNK_BYTES: Final = 65_536
 
-Command = TypeVar("Command", bound=Callable[..., None])
-
 
 def _written(command: Callable[..., None]) -> Callable[..., None]:
     out = click.option("--out", type=click.Path(path_type=Path), required=True, help="A new file.")
-    return out(client.options(command))
+    return out(client.connected(command))
 
 
-def _as_of(command: Command) -> Command:
-    command = click.option("--position", help="As of this position.")(command)
-    return click.option("--at", help="As of this instant.")(command)
-
-
-@click.group()
+@click.group(cls=client.Group)
 def command() -> None:
     """Fetch a file that proves offline who could do what: events, proofs, answers, a verifier.
 
@@ -41,21 +34,17 @@ def command() -> None:
 
 @command.command("decision")
 @_written
-@_as_of
 @click.argument("words", nargs=-1, required=True, metavar="NUMBER | SUBJECT ACTION TYPE[/ID] [NS]")
 def decision(
     server: Server,
-    tenant: str,
     out: Path,
     words: tuple[str, ...],
-    position: str | None,
-    at: str | None,
 ) -> None:
     """Prove a decision: one of the journal by its number, or any question as `check` asks it."""
     if len(words) == 1 and words[0].isdecimal():
-        if position or at:
+        if server.moment():
             raise click.UsageError("a decision of the journal has its own moment")
-        _fetch(server, tenant, "decision", out, number=words[0])
+        _fetch(server, "decision", out, number=words[0])
         return
     if not 3 <= len(words) <= 4:  # noqa: PLR2004 - the namespace may be left out
         raise click.UsageError("give NUMBER, or SUBJECT ACTION TYPE[/ID] [NAMESPACE]")
@@ -63,32 +52,28 @@ def decision(
     type_, _, id_ = resource.partition("/")
     asked = {"resourceType": type_, "action": action, "resourceId": id_ or None}
     asked["namespace"] = namespace[0] if namespace else None
-    _fetch(server, tenant, "decision", out, **_subject(subject), **asked, position=position, at=at)
+    _fetch(server, "decision", out, **_subject(subject), **asked)
 
 
 @command.command("principal")
 @_written
-@_as_of
 @click.argument("subject", metavar="sa:NAME|user:ID")
 def principal(
     server: Server,
-    tenant: str,
     out: Path,
     subject: str,
-    position: str | None,
-    at: str | None,
 ) -> None:
     """Prove what a user or service account may do, and every time at which that changed."""
-    _fetch(server, tenant, "principal", out, **_subject(subject), position=position, at=at)
+    _fetch(server, "principal", out, **_subject(subject))
 
 
 @command.command("interval")
 @_written
 @click.option("--from", "begin", required=True, help="A position or an instant.")
 @click.option("--to", "end", help="A position or an instant; else now.")
-def interval(server: Server, tenant: str, out: Path, begin: str, end: str | None) -> None:
+def interval(server: Server, out: Path, begin: str, end: str | None) -> None:
     """Prove who could do what at two moments, and all that came between."""
-    _fetch(server, tenant, "interval", out, **{"from": begin, "to": end})
+    _fetch(server, "interval", out, **{"from": begin, "to": end})
 
 
 def _subject(text: str) -> dict[str, str | None]:
@@ -98,12 +83,12 @@ def _subject(text: str) -> dict[str, str | None]:
     return {"type": KINDS[kind], "id": id_}
 
 
-def _fetch(server: Server, tenant: str, kind: str, out: Path, **asked: str | None) -> None:
-    client.require_new(out)
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
-    path = f"/api/v1/{tenant}/access/evidence/{kind}?{query}"
-    with server.answer("GET", path, whole="the evidence is not whole") as answer:
-        with client.new_file(out) as file:
+def _fetch(server: Server, kind: str, out: Path, **asked: str | None) -> None:
+    require_new(out)
+    asked_as_of = {**asked, **server.moment()}
+    path = client.target(server.path(f"access/evidence/{kind}"), asked_as_of)
+    with server.answer("GET", path, whole="the evidence is not whole", streamed=True) as answer:
+        with new_file(out) as file:
             _copy(answer, file.write)
         position = answer.headers["X-Muniment-Position"]
     click.echo(f"position {position}", err=True)
