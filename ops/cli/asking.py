@@ -34,7 +34,7 @@ def ask(
     if namespace:
         properties["namespace"] = namespace
     asked = {
-        "subject": _subject(server, subject),
+        "subject": principal(server, subject),
         "action": {"name": action},
         "resource": {"type": type_, "id": id_ or ANY, "properties": properties},
         "context": _context(server, token, explain=explain),
@@ -42,7 +42,8 @@ def ask(
     return server.ask(_PATH, asked)
 
 
-def _subject(server: Server, text: str) -> dict[str, str]:
+def principal(server: Server, text: str) -> dict[str, str]:
+    """Answer `type` and `id` of `sa:NAME` or `user:EMAIL`, as questions of access have them."""
     word, _, name = text.partition(":")
     if word not in _SUBJECTS or not name:
         raise click.UsageError(f"{shown(text)} must be sa:NAME or user:EMAIL, with a name or an id")

@@ -44,6 +44,7 @@ _ATTEMPTS: Final = 3
 _BUSY: Final = 503
 # What is long in coming may come in pieces with pauses between.
 _STREAM_SECONDS_MIN: Final = 60.0
+_LOST_SECONDS: Final = 0.2
 _SECRET: Final = frozenset(
     {"authorization", "cookie", "fulltoken", "password", "oldpassword", "newpassword"}
     | {"secret", "token", "set-cookie", "x-csrf-token"}
@@ -244,34 +245,31 @@ class Server:
         end = time.monotonic() + seconds
         is_repeatable = method == "GET" or "Idempotency-Key" in sent
         for attempt in range(1, _ATTEMPTS + 1):
-            connection = self._connection(
-                max(seconds, _STREAM_SECONDS_MIN) if streamed else seconds
-            )
             is_last = not is_repeatable or attempt == _ATTEMPTS
-            try:
-                self._log(f"> {method} {target}", sent, body)
-                encoded = {name: value.encode() for name, value in sent.items()}
-                connection.request(method, target, body=body, headers=encoded)
-                answer = connection.getresponse()
-                self._log(f"< {answer.status}", dict(answer.headers), None)
-                pause = float(answer.headers.get("Retry-After", "1")) * attempt
-                if answer.status != _BUSY or is_last or time.monotonic() + pause > end:
-                    return connection, answer
-            except (OSError, HTTPException):
-                pause = 0.2 * attempt
-                if is_last or time.monotonic() + pause > end:
-                    connection.close()
-                    raise
-            except BaseException:
-                connection.close()
-                raise
-            connection.close()
+            with contextlib.ExitStack() as stack:
+                connection = self._connection(seconds, streamed=streamed)
+                stack.callback(connection.close)
+                try:
+                    self._log(f"> {method} {target}", sent, body)
+                    encoded = {name: value.encode() for name, value in sent.items()}
+                    connection.request(method, target, body=body, headers=encoded)
+                    answer = connection.getresponse()
+                    self._log(f"< {answer.status}", dict(answer.headers), None)
+                    pause = _pause(answer)
+                    if answer.status != _BUSY or is_last or time.monotonic() + pause > end:
+                        stack.pop_all()
+                        return connection, answer
+                except (OSError, HTTPException):
+                    pause = _LOST_SECONDS * attempt
+                    if is_last or time.monotonic() + pause > end:
+                        raise
             time.sleep(pause)
         raise AssertionError("the last attempt answers or raises")
 
-    def _connection(self, seconds: float) -> HTTPConnection:
+    def _connection(self, seconds: float, *, streamed: bool) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
 
+        seconds = max(seconds, _STREAM_SECONDS_MIN) if streamed else seconds
         host, port = str(self._url.hostname), self._url.port
         if self._url.scheme == "http":
             return HTTPConnection(host, port, timeout=seconds)
@@ -326,10 +324,26 @@ def require_yes(question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+def require_name(name: str, confirm: str | None) -> None:
+    """Go on only after the name was typed once more (cli 6, level 2)."""
+    if confirm is None:
+        if not is_asked():
+            raise click.UsageError(f"give --confirm {name}, since nobody can be asked")
+        confirm = click.prompt(f"This cannot be undone. Type {name}", err=True)
+    if confirm != name:
+        raise click.UsageError(f"--confirm must be {name}; nothing is done")
+
+
 def target(path: str, query: Mapping[str, Any]) -> str:
     """Answer a path with those parameters that have a value."""
     asked = {name: value for name, value in query.items() if value is not None}
     return f"{path}?{urlencode(asked, doseq=True)}" if asked else path
+
+
+def _pause(answer: HTTPResponse) -> float:
+    """Answer how many seconds a busy server wants to be left alone, a date taken for one second."""
+    wanted = answer.headers.get("Retry-After", "")
+    return float(wanted) if wanted.isascii() and wanted.isdigit() else 1.0
 
 
 def quoted(segment: str) -> str:

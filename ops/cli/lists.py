@@ -62,6 +62,18 @@ def write(
     output.write_list(rows[:wanted], columns)
 
 
+def walk(server: Server, path: str, **query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - of the route
+    """Answer the whole of a list that goes on by cursors, all of one moment."""
+    asked = {**query, **server.moment(), "limit": _PAGE_ROWS_MAX}
+    found: list[dict[str, Any]] = []
+    while True:
+        page = server.read_target(client.target(path, asked)).value
+        found += page["items"]
+        if "nextCursor" not in page:
+            return found
+        asked["cursor"] = page["nextCursor"]
+
+
 def redescribe(
     server: Server, place: str, name: str | None, description: str | None, columns: Sequence[str]
 ) -> None:

@@ -35,6 +35,8 @@ SERVICE_ACCOUNT: Final = Kind(
     "service account", "service-accounts", "service-accounts", "name", "username"
 )
 USER: Final = Kind("user", "users", "tenant-access", "username", "username")
+# Users of the installation, whom only an instance owner finds.
+INSTANCE_USER: Final = Kind("user", "users", "/api/v1/users", "email", "username")
 GROUP: Final = Kind("group", "groups", "groups/search", "name", "name")
 ROLE: Final = Kind("role", "roles", "roles/search", "name", "name")
 _SUBJECTS: Final = {
@@ -89,7 +91,7 @@ def resolve(server: Server, kind: Kind, name: str) -> str:
 
 def _is_there(server: Server, kind: Kind, id_: str) -> bool:
     """Tell whether what looks like an id is one: a name may look so too, but no e-mail."""
-    if kind is USER:
+    if kind in {USER, INSTANCE_USER}:
         return True
     try:
         server.read(server.path(f"{kind.place}/{id_}"))
@@ -101,13 +103,17 @@ def _is_there(server: Server, kind: Kind, id_: str) -> bool:
 
 def _named(server: Server, kind: Kind, name: str) -> list[dict[str, Any]]:
     query = {f"filters[{kind.name}][EQUALS]": name, "size": _NEAR_MAX}
-    found = server.read(server.path(kind.search), **query).value["results"]
+    found = server.read(_search(server, kind), **query).value["results"]
     # The filter passes over case; only group names and e-mails are one in all cases.
     exact = [one for one in found if one[kind.key] == name]
-    return exact or (found if kind in {GROUP, USER} else [])
+    return exact or (found if kind is not SERVICE_ACCOUNT and kind is not ROLE else [])
+
+
+def _search(server: Server, kind: Kind) -> str:
+    return kind.search if kind is INSTANCE_USER else server.path(kind.search)
 
 
 def _near(server: Server, kind: Kind, name: str) -> str:
-    rows = server.read(server.path(kind.search), size=_NEAR_MAX).value["results"]
+    rows = server.read(_search(server, kind), size=_NEAR_MAX).value["results"]
     near = difflib.get_close_matches(name, [row[kind.key] for row in rows], n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -197,7 +197,7 @@ def test_a_command_erases_only_what_is_confirmed(tmp_path: Path) -> None:
     assert (0, True) == (dry[0], "1 x user.erased.v1" in dry[1])
     assert "1 rights end" in dry[1]
     assert (USAGE, True) == (unasked[0], f"--confirm {place.user}" in unasked[1])
-    assert (USAGE, True) == (wrong[0], "nothing is erased" in wrong[1])
+    assert (USAGE, True) == (wrong[0], "nothing is done" in wrong[1])
     assert (USAGE, True) == (shapeless[0], "user:EMAIL" in shapeless[1])
     assert (NOT_FOUND, True) == (nobody[0], "named by its id" in nobody[1])
     assert (CONFLICT, USAGE) == (last[0], bare[0])

@@ -38,7 +38,7 @@ def command(server: Server, subject: str, confirm: str | None) -> None:
         click.echo(line, err=not server.dry_run)
     if server.dry_run:
         return
-    _require_confirmed(name, confirm)
+    client.require_name(name, confirm)
     answered = server.write("POST", path)
     click.echo(f"erased at position {answered.position}")
 
@@ -53,15 +53,6 @@ def _id_of(server: Server, name: str) -> str:
         raise Failure(f"no user {shown(name)}; one deleted before is named by its id", NOT_FOUND)
     id_: str = found[0]["id"]
     return id_
-
-
-def _require_confirmed(name: str, confirm: str | None) -> None:
-    if confirm is None:
-        if not client.is_asked():
-            raise click.UsageError(f"give --confirm {name}, since nobody can be asked")
-        confirm = click.prompt(f"This cannot be undone. Type {name}", err=True)
-    if confirm != name:
-        raise click.UsageError(f"--confirm must be {name}; nothing is erased")
 
 
 def _lines(would_be: dict[str, Any]) -> Iterator[str]:

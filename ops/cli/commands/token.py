@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,13 +166,12 @@ def _issue(server: Server, path: str, body: dict[str, Any], out: Path | None, sa
             descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as fault:
             raise click.UsageError(f"--out {out}: {fault.strerror}") from None
-        try:
+        with ExitStack() as stack:
+            stack.callback(out.unlink)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 answer = server.write("POST", path, body)
                 file.write(f"{answer.value['fullToken']}\n")
-        except BaseException:
-            out.unlink()
-            raise
+            stack.pop_all()
         effects.written(server, Answer(_without_secret(answer.value), answer.position), _show_id)
     if not server.dry_run:
         click.echo(said, err=True)
