@@ -12,7 +12,7 @@ from ops.cli.failures import Failure, shown
 from ops.cli.names import Kind, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,14 +46,12 @@ def write(
         query["filters[q][EQUALS]"] = q
     wanted = None if everything else limit
     rows: list[dict[str, Any]] = []
-    moment: dict[str, int] = {}
+    moment = server.moment()
     page = 1
+    size = min(_PAGE_ROWS_MAX, wanted or _PAGE_ROWS_MAX)
     while True:
-        size = min(_PAGE_ROWS_MAX, wanted or _PAGE_ROWS_MAX)
-        target = client.target(
-            path, {**query, "page": page, "size": size, **server.moment(), **moment}
-        )
-        answer = server.read_target(target)
+        asked = {**query, **moment, "page": page, "size": size}
+        answer = server.read_target(client.target(path, asked))
         found = answer.value["results"]
         rows += found
         if len(found) < size or (wanted is not None and len(rows) >= wanted):
@@ -62,15 +60,21 @@ def write(
     output.write_list(rows[:wanted], columns)
 
 
-def walk(server: Server, path: str, **query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - of the route
-    """Answer the whole of a list that goes on by cursors, all of one moment."""
-    asked = {**query, **server.moment(), "limit": _PAGE_ROWS_MAX}
+def walk(
+    server: Server,
+    path: str,
+    limit: int | None,
+    query: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Answer the first `limit` entries of a list that goes on by cursors, or all, of one moment."""
+    size = min(_PAGE_ROWS_MAX, limit or _PAGE_ROWS_MAX)
+    asked = {**query, **server.moment(), "limit": size}
     found: list[dict[str, Any]] = []
     while True:
         page = server.read_target(client.target(path, asked)).value
         found += page["items"]
-        if "nextCursor" not in page:
-            return found
+        if "nextCursor" not in page or (limit is not None and len(found) >= limit):
+            return found[:limit]
         asked["cursor"] = page["nextCursor"]
 
 

@@ -44,7 +44,7 @@ LOCAL: Final = {
 # Client commands speak HTTP to a server, from anywhere; found by name in `ops.cli.commands`.
 CLIENT: Final = {
     "api": "Send a raw request with the same credentials.",
-    "audit": "Export the audit trail of a server.",
+    "audit": "Read, export and prove the audit trail.",
     "binding": "Give roles to principals and groups, and take them.",
     "blame": "Tell since when somebody may do something, and by whose act.",
     "check": "Ask whether somebody may do something; exit code 3 for no.",
@@ -53,6 +53,8 @@ CLIENT: Final = {
     "evidence": "Fetch a file that proves offline who could do what.",
     "explain": "Tell why somebody may do something, or why not.",
     "group": "Manage groups and their members.",
+    "history": "List what happened to one object.",
+    "journal": "Read decisions, sign-ins and refusals.",
     "owner": "Give and take instance ownership.",
     "role": "Manage roles.",
     "service-account": "Manage service accounts; also as sa.",
@@ -64,6 +66,7 @@ CLIENT: Final = {
     "what-can": "List what somebody may do, and where it comes from.",
     "who-can": "List who may do something.",
     "whoami": "Tell who is signed in.",
+    "diff": "Tell what differs between two moments, and who gained and lost.",
     "erase": "Erase the personal data of a person for good.",
     "simulate": "Tell who would gain and lose what by changes that are not made yet.",
 }

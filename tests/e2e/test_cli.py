@@ -96,6 +96,13 @@ owner list | "grace@example.com"
 owner take user:grace@example.com -y
 user delete grace@example.com -y
 tenant delete beta --confirm beta
+audit list --type group.* --since 24h --limit 3 | "sentence"
+audit list --everything --q Hopper
+audit get 12 --everything | "topic"
+journal list --limit 2 | "summary"
+history sa:ci-bot --limit 2 | "topic"
+history role:deployer | "role.created.v1"
+diff --from 1 --subject sa:ci-bot --namespace prod | "differences"
 token create sa:ci-bot github --only FLOW:VIEW --only-namespace prod --extended | "muns_
 token list sa:ci-bot | "name": "github"
 token revoke sa:ci-bot --all -y
@@ -107,6 +114,12 @@ config list
 completion bash
 """
 
+# The words by which a line is known as a writing.
+WRITING: Final = frozenset(
+    {"create", "update", "disable", "enable", "add", "remove", "set-owner", "set-member", "delete"}
+    | {"duplicate", "set-default", "give", "take", "grant", "revoke", "POST"}
+)
+
 
 class Desk:
     """A served installation, and the command line of its owner."""
@@ -115,6 +128,7 @@ class Desk:
         self.node = node
         self.home = home
         self.token = owner_token(node.url)
+        self.seen = 0
 
     def run(
         self, *arguments: str, settings: dict[str, str] | None = None
@@ -132,6 +146,27 @@ class Desk:
         done = self.run(*arguments, "-o", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def announced(self, line: str) -> list[str]:
+        """Answer the events that a line says it would append; none for one that only reads."""
+        if not ({*words(line)[:2]} & WRITING):
+            return []
+        would_be = self.json(*words(line), "--dry-run")
+        assert self.appended() == [], line
+        return [event["topic"] for event in would_be["events"]]
+
+    def appended(self) -> list[str]:
+        """Answer the events that came since this was last asked, oldest first."""
+        items = self.get(f"/api/v1/events?after={self.seen}&limit=100")["items"]
+        self.seen = max([self.seen, *(item["position"] for item in items)])
+        return [item["topic"] for item in items]
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
+        """Answer what a route of the server gives its owner."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.get(f"{self.node.url}{path}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
 
 @pytest.fixture(scope="module")
@@ -164,16 +199,25 @@ def words(line: str) -> list[str]:
 
 
 def test_every_command_works_in_both_forms(desk: Desk) -> None:
-    """Cli 8.1 and 3: JSON is the API's object, a table has lines; both end with 0."""
+    """Cli 8.1, 8.4 and 3: JSON is the API's object, a table has lines; both end with 0.
+
+    Every writing is rehearsed first: nothing is written then, and exactly what was announced after.
+    """
+    while desk.appended():
+        pass
     for line in FLOW.strip().splitlines():
         expected = line.partition("| ")[2]
+        announced = desk.announced(line)
         done = desk.run(*words(line), "--output=json")
         assert done.returncode == 0, (line, done.stderr)
         assert expected in done.stdout, (line, done.stdout)
         assert "position" not in done.stderr, line
+        assert "Warning" not in done.stderr, line
+        assert desk.appended() == announced, line
     tables = [
         *("sa list", "group list", "role list", "binding list", "whoami", "status", "tenant list"),
         *("user list", "who-can UPDATE FLOW prod", "what-can sa:ci-bot", "owner list"),
+        *("audit list --limit 3", "journal list --limit 3", "history sa:ci-bot"),
         *("blame sa:ci-bot UPDATE FLOW prod", "explain sa:ci-bot VIEW FLOW"),
     ]
     for line in (*tables, "token list sa:ci-bot", "config show", "group members Bots"):
@@ -191,7 +235,7 @@ def test_no_command_is_without_a_test() -> None:
     shown = {line.replace("sa ", "service-account ") for line in shown}
     own = {"binding get", "binding delete", "token get", "token rotate", "token enable"}
     own |= {"token disable", "config add", "config use", "config remove"}
-    own |= {"user set-password"}
+    own |= {"user set-password", "audit checkpoint", "audit proof"}
     names = {name for name, _ in leaves(tree)}
 
     assert names <= shown | own | {*ELSEWHERE}
@@ -373,6 +417,8 @@ def test_no_command_has_an_option_of_a_global_name() -> None:
     for name, command in leaves(tree):
         given = [flag for option in command.params for flag in option.opts if flag in names]
         assert len(given) == len({*given}), name
+        words = [option.name for option in command.params]
+        assert len(words) == len({*words}), name
 
 
 def test_users_sign_in_by_password_and_never_beside_a_token(desk: Desk) -> None:
@@ -457,3 +503,33 @@ def test_a_tenant_is_deleted_only_by_its_name(desk: Desk) -> None:
     assert desk.run("tenant", "delete", "delta", "--confirm", "alpha").returncode == USAGE
     assert desk.json("tenant", "get", "delta")["id"] == "delta"
     assert desk.run("tenant", "delete", "delta", "--confirm", "delta").returncode == 0
+
+
+def test_a_difference_is_told_by_the_exit_code(desk: Desk) -> None:
+    """Cli 4: 3 when anything differs, by --exit-code; nothing differs from now to now."""
+    before = str(desk.json("status")["position"])
+    assert desk.run("diff", "--from", before, "--exit-code").returncode == 0
+    desk.json("group", "create", "Later")
+    told = desk.run("diff", "--from", before, "--exit-code")
+    assert (told.returncode, "new: group Later" in told.stdout) == (DENIED, True), told
+    assert desk.run("diff", "--from", before).returncode == 0
+
+
+def test_lists_of_events_end_where_they_are_told(desk: Desk) -> None:
+    """Cli 5: `--limit` counts entries, newest first; what is asked for beyond a page goes on."""
+    many = desk.json("audit", "list", "--everything", "--limit", "30")
+    few = desk.json("audit", "list", "--everything", "--limit", "3")
+    assert (len(many), len(few)) == (30, 3)
+    positions = [item["position"] for item in few]
+    assert positions == sorted(positions, reverse=True)
+
+
+def test_a_checkpoint_and_a_proof_are_kept_as_files(desk: Desk, tmp_path: Path) -> None:
+    """Cli 5.5: byte for byte as the server gives them, and never over another file."""
+    for words in (("checkpoint",), ("proof", "1")):
+        file = tmp_path / words[0]
+        done = desk.run("audit", *words, "--out", str(file))
+        assert done.returncode == 0, done.stderr
+        assert file.read_text() == desk.run("audit", *words).stdout or words[0] == "checkpoint"
+        assert "\u2014 " in file.read_text(), "it is signed"
+        assert desk.run("audit", *words, "--out", str(file)).returncode == INVALID

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from api.trail.questions import FILTERS
+from ops.cli import trail
 from ops.cli.commands import audit
 
 LINES: Final = 40
@@ -97,8 +98,8 @@ def stub() -> Iterator[Stub]:
 
 def test_there_is_an_option_for_every_filter(stub: Stub) -> None:
     """Issue 4.5: exactly the filtered view; each option goes to the route under its own name."""
-    assert {*FILTERS, "after", "before", "subject"} | {"until-time"} == {*audit.FILTERS}
-    given = {name: f"of {name}" for name in audit.FILTERS}
+    assert {*FILTERS, "after", "before", "subject"} | {"until-time"} == {*trail.FILTERS}
+    given = {name: f"of {name}" for name in trail.FILTERS}
     given["after"] = "7"
     options = [word for name, value in given.items() for word in (f"--{name}", value)]
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
 
 import click
 import pytest
 
-from ops.cli import client
+from ops.cli import client, lists
 from ops.cli.failures import Failure
 from ops.cli.main import INVALID, UNREACHABLE
 from ops.cli.options import Chosen
@@ -162,6 +163,25 @@ def test_plain_http_is_for_loopback(
             stub.server_of(**given)
     else:
         stub.server_of(**given)
+
+
+def test_all_pages_of_a_list_show_one_moment(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cli 5: an instant is asked for once, then the position that it was found to be."""
+    pages = [[{"id": str(number)} for number in range(size)] for size in (1000, 5)]
+    stub.answers = [
+        (200, {"X-Muniment-Position": "42"}, json.dumps({"results": rows}).encode())
+        for rows in pages
+    ]
+
+    server = stub.server_of(at="2026-01-01T00:00:00Z")
+    lists.write(server, "/api/v1/things", ("id",), limit=100, everything=True)
+
+    first, second = (parse_qs(urlsplit(path).query) for _, path, _, _ in stub.asked)
+    assert first == {"at": ["2026-01-01T00:00:00Z"], "page": ["1"], "size": ["1000"]}
+    assert second == {"position": ["42"], "page": ["2"], "size": ["1000"]}
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 1000 + 5
 
 
 def imported_by(*arguments: str) -> set[str]:

@@ -1,21 +1,21 @@
-"""How is the audit trail fetched from a server, whole or not at all?"""
+"""How is the audit trail read, and fetched from a server whole or not at all?"""
 
 from __future__ import annotations
 
 import re
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 import click
 
-from ops.cli import client
+from ops.cli import client, lists, output
 from ops.cli.client import Server
 from ops.cli.files import new_file, require_new
+from ops.cli.trail import COLUMNS, filtered, searched
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -34,35 +34,6 @@ _POSITIONS: Final = {
 }
 
 
-# The filters of the search (http-api 5), each the option of a parameter of the route.
-FILTERS: Final = {
-    "after": "Only what follows this position.",
-    "until": "Up to this position, or not after this instant.",
-    "before": "Only before this position.",
-    "since": "Not before this instant.",
-    "until-time": "Not after this instant.",
-    "type": "Only these types, such as token.* or journal.sign_in.",
-    "actor": "Only what this principal did.",
-    "token": "Only with the API token of this id.",
-    "target": "Only what concerns the object of this id.",
-    "subject": "The same as --target.",
-    "address": "Only from this IP address.",
-    "correlation": "Only of this request.",
-    "command": "Only of this command.",
-    "outcome": "Only what was ALLOWED or DENIED.",
-    "q": "Only what has all these words.",
-}
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _filtered(command: Command) -> Command:
-    """Give a command the options of all filters."""
-    for name, said in reversed(FILTERS.items()):
-        command = click.option(f"--{name}", help=said)(command)
-    return command
-
-
 @click.group(cls=client.Group)
 def command() -> None:
     """Read the audit trail of a server."""
@@ -74,7 +45,7 @@ def command() -> None:
 @click.option("--stream", type=click.Choice(STREAMS), default="log", show_default=True)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="ndjson", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="A new file; else standard output.")
-@_filtered
+@filtered
 @click.option("--personal", type=click.Choice(("omit", "include")))
 def export(
     server: Server,
@@ -97,6 +68,60 @@ def export(
         with nullcontext(sys.stdout.buffer) if out is None else new_file(out) as file:
             _copy(answer, file, progress)
     click.echo(f"position {until}", err=True)
+
+
+@command.command("list")
+@client.connected
+@click.option("--everything", is_flag=True, help="The whole installation; for instance owners.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@filtered
+def list_(
+    server: Server,
+    limit: int,
+    everything: bool,  # noqa: FBT001 - a flag of the command line
+    **asked: str | None,
+) -> None:
+    """List events, newest first; all filters must let them through."""
+    path = "/api/v1/events" if everything else server.path("events")
+    output.write_list(lists.walk(server, path, limit, searched(asked)), COLUMNS)
+
+
+@command.command("get")
+@client.connected
+@click.option("--everything", is_flag=True, help="Of the whole installation.")
+@click.argument("number", metavar="POSITION", type=click.IntRange(min=1))
+def get(server: Server, number: int, *, everything: bool) -> None:
+    """Show one event, with what it changed."""
+    place = f"events/{number}"
+    path = f"/api/v1/{place}" if everything else server.path(place)
+    output.write_one(server.read(path).value, COLUMNS)
+
+
+@command.command("checkpoint")
+@client.connected
+@click.option("--out", type=click.Path(path_type=Path), help="A new file; else standard output.")
+def checkpoint(server: Server, out: Path | None) -> None:
+    """Fetch the newest signed checkpoint, to be kept outside."""
+    _fetch(server, "/api/v1/audit/checkpoint", out)
+
+
+@command.command("proof")
+@client.connected
+@click.argument("number", metavar="POSITION", type=click.IntRange(min=1))
+@click.option("--out", type=click.Path(path_type=Path), help="A new file; else standard output.")
+def proof(server: Server, number: int, out: Path | None) -> None:
+    """Fetch the proof that an event is in the log, for `muniment verify --proof`."""
+    _fetch(server, f"/api/v1/audit/events/{number}/proof", out)
+
+
+def _fetch(server: Server, path: str, out: Path | None) -> None:
+    if out is not None:
+        require_new(out)
+    with (
+        server.answer("GET", path) as answer,
+        nullcontext(sys.stdout.buffer) if out is None else new_file(out) as file,
+    ):
+        file.write(answer.read())
 
 
 def _copy(answer: HTTPResponse, file: IO[bytes], progress: _Progress) -> None:

@@ -173,7 +173,7 @@ def _issue(server: Server, path: str, body: dict[str, Any], out: Path | None, sa
                 file.write(f"{answer.value['fullToken']}\n")
             stack.pop_all()
         effects.written(server, Answer(_without_secret(answer.value), answer.position), _show_id)
-    if not server.dry_run:
+    if not server.dry_run and not options.given().get("quiet"):
         click.echo(said, err=True)
 
 

@@ -19,4 +19,4 @@ COLUMNS: Final = ("scope", "permissions", "sources.role.name", "sources.via.name
 def command(server: Server, subject: str) -> None:
     """List the rights of sa:NAME or user:EMAIL by scopes, with the roles and groups behind."""
     whom = principal(server, subject)
-    output.write_list(lists.walk(server, server.path("access/what-can"), **whom), COLUMNS)
+    output.write_list(lists.walk(server, server.path("access/what-can"), None, whom), COLUMNS)

@@ -21,5 +21,6 @@ def command(server: Server, action: str, resource: str, namespace: str | None) -
     """List the users and service accounts that may do something, and through which groups."""
     type_, _, id_ = resource.partition("/")
     asked = {"resourceType": type_, "action": action, "namespace": namespace}
-    found = lists.walk(server, server.path("access/who-can"), resourceId=id_ or None, **asked)
+    asked["resourceId"] = id_ or None
+    found = lists.walk(server, server.path("access/who-can"), None, asked)
     output.write_list(found, COLUMNS)
