@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.desk import Desk
 from tests.e2e.node import Node
 
 
@@ -18,3 +19,13 @@ def node(tmp_path: Path) -> Iterator[Node]:
     served.start()
     yield served
     served.stop()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Yield one installation for all tests, each of which makes its own objects."""
+    node = Node(tmp_path_factory.mktemp("cli") / "data")
+    node.init()
+    node.start()
+    yield Desk(node, tmp_path_factory.mktemp("home"))
+    node.stop()

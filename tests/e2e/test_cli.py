@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import click
 import httpx
 import pytest
 
 from ops.cli.main import (
-    CLIENT,
-    CONFLICT,
     DENIED,
-    FORBIDDEN,
     INVALID,
     NOT_FOUND,
-    NOT_SIGNED_IN,
-    UNREACHABLE,
 )
 from ops.cli.main import muniment as tree
-from ops.cli.options import GLOBALS
-from tests.campaigns.access import owner_token
-from tests.e2e.node import OWNER_EMAIL, OWNER_PASSWORD, Node, muniment
+from tests.e2e.desk import USAGE, Desk, leaves, words
+from tests.tidy import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-USAGE: Final = 2
 # Commands whose tests are files of their own.
 ELSEWHERE: Final = {
     "audit export": "tests/ops/test_audit_command.py",
-    "erase": "tests/e2e/test_erasing.py",
-    "evidence decision": "tests/e2e/test_evidence.py",
-    "evidence interval": "tests/e2e/test_evidence.py",
-    "evidence principal": "tests/e2e/test_evidence.py",
+    "erase": "tests/e2e/test_erasures.py",
+    "evidence decision": "tests/e2e/test_evidence_packs.py",
+    "evidence interval": "tests/e2e/test_evidence_packs.py",
+    "evidence principal": "tests/e2e/test_evidence_packs.py",
     "simulate": "tests/e2e/test_simulate.py",
 }
 # One flow in the order of a newcomer: each line a command, `|` what its JSON must contain.
@@ -114,89 +104,6 @@ config list
 completion bash
 """
 
-# The words by which a line is known as a writing.
-WRITING: Final = frozenset(
-    {"create", "update", "disable", "enable", "add", "remove", "set-owner", "set-member", "delete"}
-    | {"duplicate", "set-default", "give", "take", "grant", "revoke", "POST"}
-)
-
-
-class Desk:
-    """A served installation, and the command line of its owner."""
-
-    def __init__(self, node: Node, home: Path) -> None:
-        self.node = node
-        self.home = home
-        self.token = owner_token(node.url)
-        self.seen = 0
-
-    def run(
-        self, *arguments: str, settings: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as the owner, unless settings say otherwise."""
-        usual = {
-            "MUNIMENT_SERVER": self.node.url,
-            "MUNIMENT_API_TOKEN": self.token,
-            "XDG_CONFIG_HOME": str(self.home),
-        }
-        return muniment(*arguments, settings=usual if settings is None else settings)
-
-    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
-        """Answer what a command prints that has to succeed."""
-        done = self.run(*arguments, "-o", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.strip() else None
-
-    def announced(self, line: str) -> list[str]:
-        """Answer the events that a line says it would append; none for one that only reads."""
-        if not ({*words(line)[:2]} & WRITING):
-            return []
-        would_be = self.json(*words(line), "--dry-run")
-        assert self.appended() == [], line
-        return [event["topic"] for event in would_be["events"]]
-
-    def appended(self) -> list[str]:
-        """Answer the events that came since this was last asked, oldest first."""
-        items = self.get(f"/api/v1/events?after={self.seen}&limit=100")["items"]
-        self.seen = max([self.seen, *(item["position"] for item in items)])
-        return [item["topic"] for item in items]
-
-    def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
-        """Answer what a route of the server gives its owner."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.get(f"{self.node.url}{path}", headers=headers)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Yield one installation for all tests, each of which makes its own objects."""
-    node = Node(tmp_path_factory.mktemp("cli") / "data")
-    node.init()
-    node.start()
-    yield Desk(node, tmp_path_factory.mktemp("home"))
-    node.stop()
-
-
-def leaves(
-    command: click.Command, path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, click.Command]]:
-    """Answer every client command with its words."""
-    if not isinstance(command, click.Group):
-        yield " ".join(path), command
-        return
-    ctx = click.Context(command)
-    for name in command.list_commands(ctx):
-        below = command.get_command(ctx, name)
-        if below is not None and (path or name in CLIENT):
-            yield from leaves(below, (*path, name))
-
-
-def words(line: str) -> list[str]:
-    """The words of a line of the flow."""
-    return line.partition("|")[0].split()
-
 
 def test_every_command_works_in_both_forms(desk: Desk) -> None:
     """Cli 8.1, 8.4 and 3: JSON is the API's object, a table has lines; both end with 0.
@@ -238,6 +145,8 @@ def test_no_command_is_without_a_test() -> None:
     own |= {"user set-password", "audit checkpoint", "audit proof"}
     names = {name for name, _ in leaves(tree)}
 
+    for name, path in ELSEWHERE.items():
+        assert name.split()[-1] in (ROOT / path).read_text(), name
     assert names <= shown | own | {*ELSEWHERE}
     assert own | {*ELSEWHERE} <= names
 
@@ -318,144 +227,6 @@ def test_a_dry_run_announces_what_the_real_call_appends(
     assert {item["reason"] for item in trail} == {"for the test"}
 
 
-def test_each_exit_code_is_reached(desk: Desk) -> None:
-    """Cli 8.3 and 4: every code but 0 means that it is not allowed or not done."""
-    desk.json("sa", "create", "nobody")
-    low = desk.run("token", "create", "sa:nobody", "t").stdout.strip()
-    server = {"MUNIMENT_SERVER": desk.node.url}
-    as_low = {**server, "MUNIMENT_API_TOKEN": low}
-    cases: list[tuple[int, list[str], dict[str, str] | None]] = [
-        (USAGE, ["sa", "lsit"], None),
-        (USAGE, ["sa", "list", "--no-such"], None),
-        (USAGE, ["sa", "delete", "nobody"], None),
-        (DENIED, ["check", "sa:nobody", "UPDATE", "FLOW", "prod"], None),
-        (NOT_SIGNED_IN, ["whoami"], {**server, "MUNIMENT_API_TOKEN": "muns_wrong"}),
-        (FORBIDDEN, ["sa", "list"], as_low),
-        (NOT_FOUND, ["sa", "get", "missing"], None),
-        (CONFLICT, ["group", "create", "taken"], None),
-        (INVALID, ["group", "create", "x" * 101], None),
-        (UNREACHABLE, ["whoami"], {**as_low, "MUNIMENT_SERVER": "http://127.0.0.1:9"}),
-    ]
-    desk.json("group", "create", "Taken")
-    for code, arguments, settings in cases:
-        done = desk.run(*arguments, settings=settings)
-        assert done.returncode == code, (arguments, done.stderr)
-        assert done.stdout == "" or code == DENIED
-        as_data = desk.run("-o", "json", *arguments, settings=settings)
-        assert as_data.returncode == code
-        if code != DENIED:
-            error = json.loads(as_data.stderr.splitlines()[-1])["error"]
-            assert {"code", "title", "detail", "message", "_embedded"} <= error.keys(), arguments
-
-
-def test_unreachable_names_the_address_and_ambiguous_the_ids(desk: Desk) -> None:
-    """Cli 2.2 and 4: what was asked, and what to say instead."""
-    far = desk.run(
-        "whoami",
-        settings={"MUNIMENT_SERVER": "http://127.0.0.1:9", "MUNIMENT_API_TOKEN": "t"},
-    )
-    assert "127.0.0.1:9" in far.stderr
-    ids = {desk.json("sa", "create", "twin")["id"] for _ in range(2)}
-    twins = desk.run("sa", "get", "twin", "-o", "json")
-    assert twins.returncode == INVALID
-    error = json.loads(twins.stderr)["error"]
-    assert error["code"] == "name.ambiguous"
-    assert all(id_ in error["message"] for id_ in ids)
-    assert "did you mean twin?" in desk.run("sa", "get", "twim").stderr
-
-
-def test_options_stand_before_and_after_and_the_innermost_wins(desk: Desk) -> None:
-    """Cli 8.5: in both spellings, at every level."""
-    id_ = desk.json("sa", "create", "level")["id"]
-    for arguments in (
-        ("--output", "name", "sa", "list", "--q=level"),
-        ("--output=json", "sa", "--output", "name", "list", "--q", "level"),
-        ("sa", "--output=csv", "list", "--q", "level", "-o", "name"),
-    ):
-        done = desk.run(*arguments)
-        assert done.stdout.split() == [id_], (arguments, done.stderr)
-
-
-def test_a_value_comes_from_flag_environment_profile_or_default(desk: Desk, tmp_path: Path) -> None:
-    """Cli 8.5 and 2.1: in that order, and `config show` names the source and no secret."""
-    file = tmp_path / "secret"
-    file.write_text(desk.token)
-    home = {"XDG_CONFIG_HOME": str(tmp_path)}
-
-    def tenant(*arguments: str, **settings: str) -> tuple[str, str]:
-        done = desk.run("config", "show", "-o", "json", *arguments, settings={**home, **settings})
-        assert done.returncode == 0, done.stderr
-        (row,) = (one for one in json.loads(done.stdout) if one["name"] == "tenant")
-        return row["value"], row["source"]
-
-    assert tenant() == ("main", "default")
-    add = ("config", "add", "p", "--server", desk.node.url, "--tenant", "alpha", "--default")
-    done = desk.run(*add, "--api-token-file", str(file), settings=home)
-    assert done.returncode == 0, done.stderr
-    assert tenant() == ("alpha", "profile p")
-    assert tenant(MUNIMENT_TENANT="beta") == ("beta", "MUNIMENT_TENANT")
-    assert tenant("--tenant", "gamma", MUNIMENT_TENANT="beta") == ("gamma", "flag")
-
-    assert desk.run("whoami", settings=home).returncode == 0
-    shown = desk.run("config", "show", settings={**home, "MUNIMENT_API_TOKEN": desk.token})
-    assert desk.token not in shown.stdout + shown.stderr
-    config = tmp_path / "muniment" / "config.toml"
-    assert config.stat().st_mode & 0o777 == 0o600
-    assert desk.run("config", "use", "p", settings=home).returncode == 0
-    assert desk.run("config", "use", "q", settings=home).returncode == NOT_FOUND
-    config.chmod(0o644)
-    refused = desk.run("whoami", settings=home)
-    assert (refused.returncode, "chmod 600" in refused.stderr) == (USAGE, True)
-    config.chmod(0o600)
-    assert desk.run("config", "remove", "p", settings=home).returncode == 0
-    assert tenant() == ("main", "default")
-
-
-def test_no_command_has_an_option_of_a_global_name() -> None:
-    """Cli 2: so a global option means the same everywhere."""
-    names = {flag for each in GLOBALS.values() for flag in each.flags}
-    for name, command in leaves(tree):
-        given = [flag for option in command.params for flag in option.opts if flag in names]
-        assert len(given) == len({*given}), name
-        words = [option.name for option in command.params]
-        assert len(words) == len({*words}), name
-
-
-def test_users_sign_in_by_password_and_never_beside_a_token(desk: Desk) -> None:
-    """Cli 2: inline with a note, from input, or from the environment; two ways are wrong usage."""
-    server = {"MUNIMENT_SERVER": desk.node.url}
-    inline = desk.run("whoami", "--user", f"{OWNER_EMAIL}:{OWNER_PASSWORD}", settings=server)
-    assert inline.returncode == 0, inline.stderr
-    assert "note:" in inline.stderr
-    assert OWNER_PASSWORD not in inline.stderr
-    kept = {**server, "MUNIMENT_USER": OWNER_EMAIL, "MUNIMENT_PASSWORD": OWNER_PASSWORD}
-    assert desk.run("whoami", settings=kept).returncode == 0
-    both = desk.run("whoami", "--user", OWNER_EMAIL, "--api-token", "t", settings=server)
-    assert both.returncode == USAGE
-    hides = desk.run("whoami", "--user", f"{OWNER_EMAIL}:{OWNER_PASSWORD}")
-    assert hides.returncode == 0
-    assert desk.run("whoami", "--user", OWNER_EMAIL, settings=server).returncode == USAGE
-
-
-def test_no_secret_is_in_debug_or_an_error(desk: Desk) -> None:
-    """Cli 8.6: what is sent is shown without Authorization and without secret members."""
-    body = '{"username": "a", "password": "planted"}'
-    done = desk.run("api", "POST", "/api/v1/login", "-d", body, "--debug")
-    assert "POST /api/v1/login" in done.stderr
-    assert "planted" not in done.stderr
-    assert desk.token not in done.stderr
-    wrong = desk.run("whoami", "--debug", "--api-token", "muns_planted-token")
-    assert wrong.returncode == NOT_SIGNED_IN
-    assert "planted-token" not in wrong.stderr
-
-
-def test_credentials_are_not_sent_over_plain_http(desk: Desk) -> None:
-    """Cli 8.7: to anything but loopback; nothing is looked up before that."""
-    done = desk.run("whoami", "--server", "http://access.example.com")
-    assert done.returncode == USAGE
-    assert "plain HTTP" in done.stderr
-
-
 def test_deleting_what_is_in_use_names_what_ends_with_it(desk: Desk) -> None:
     """Cli 6: first only if unused; then the dependents are listed."""
     desk.json("sa", "create", "user-of-it")
@@ -526,10 +297,10 @@ def test_lists_of_events_end_where_they_are_told(desk: Desk) -> None:
 
 def test_a_checkpoint_and_a_proof_are_kept_as_files(desk: Desk, tmp_path: Path) -> None:
     """Cli 5.5: byte for byte as the server gives them, and never over another file."""
-    for words in (("checkpoint",), ("proof", "1")):
-        file = tmp_path / words[0]
-        done = desk.run("audit", *words, "--out", str(file))
+    for asked in (("checkpoint",), ("proof", "1")):
+        file = tmp_path / asked[0]
+        done = desk.run("audit", *asked, "--out", str(file))
         assert done.returncode == 0, done.stderr
-        assert file.read_text() == desk.run("audit", *words).stdout or words[0] == "checkpoint"
+        assert file.read_text() == desk.run("audit", *asked).stdout or asked[0] == "checkpoint"
         assert "\u2014 " in file.read_text(), "it is signed"
-        assert desk.run("audit", *words, "--out", str(file)).returncode == INVALID
+        assert desk.run("audit", *asked, "--out", str(file)).returncode == INVALID
