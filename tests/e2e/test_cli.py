@@ -287,12 +287,16 @@ def test_a_difference_is_told_by_the_exit_code(desk: Desk) -> None:
 
 
 def test_lists_of_events_end_where_they_are_told(desk: Desk) -> None:
-    """Cli 5: `--limit` counts entries, newest first; what is asked for beyond a page goes on."""
-    many = desk.json("audit", "list", "--everything", "--limit", "30")
-    few = desk.json("audit", "list", "--everything", "--limit", "3")
-    assert (len(many), len(few)) == (30, 3)
-    positions = [item["position"] for item in few]
+    """Cli 5: `--limit` counts entries, newest first; without reaching it, the list is whole."""
+    for number in range(4):
+        desk.json("group", "create", f"Listed{number}")
+    few = desk.json("audit", "list", "--limit", "3", "--type", "group.created.v1")
+    many = desk.json("audit", "list", "--limit", "999", "--type", "group.created.v1")
+
+    positions = [item["position"] for item in many]
+    assert len(positions) >= 4
     assert positions == sorted(positions, reverse=True)
+    assert [item["position"] for item in few] == positions[:3]
 
 
 def test_a_checkpoint_and_a_proof_are_kept_as_files(desk: Desk, tmp_path: Path) -> None:
