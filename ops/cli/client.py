@@ -119,6 +119,11 @@ class Server:
         }
         return {name: value for name, value in asked.items() if value is not None}
 
+    def require_now(self, why: str) -> None:
+        """Refuse a moment where it would be passed over, and something else shown or done."""
+        if self._value("at") is not None or self._value("position") is not None:
+            raise click.UsageError(f"--at and --position show the past, {why}")
+
     @property
     def dry_run(self) -> bool:
         """Tell whether nothing is to be written."""
@@ -162,8 +167,7 @@ class Server:
 
         In a dry run the answer is what the command would do, and nothing is written.
         """
-        if self._value("at") is not None or self._value("position") is not None:
-            raise click.UsageError("--at and --position show the past, which nothing can change")
+        self.require_now("which nothing can change")
         import secrets
 
         key = self._value("idempotency_key") or secrets.token_urlsafe(24)
@@ -180,7 +184,11 @@ class Server:
             return read_body(answer).value
 
     def _why(self) -> dict[str, str]:
-        return {"X-Muniment-Reason": self.reason} if self.reason else {}
+        if not self.reason:
+            return {}
+        if not self.reason.isprintable():
+            raise click.UsageError("--reason must be one line of printable characters")
+        return {"X-Muniment-Reason": self.reason}
 
     @contextmanager
     def answer(
@@ -337,7 +345,9 @@ def require_name(name: str, confirm: str | None) -> None:
 def target(path: str, query: Mapping[str, Any]) -> str:
     """Answer a path with those parameters that have a value."""
     asked = {name: value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(asked, doseq=True)}" if asked else path
+    # A raw request may have a query already.
+    divider = "&" if "?" in path else "?"
+    return f"{path}{divider}{urlencode(asked, doseq=True)}" if asked else path
 
 
 def _pause(answer: HTTPResponse) -> float:

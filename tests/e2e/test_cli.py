@@ -200,7 +200,8 @@ def test_the_past_is_read_and_never_written(desk: Desk) -> None:
     then = desk.run("sa", "get", "bygone", "--position", position, "--field", "name")
     assert then.stdout == "bygone\n", then.stderr
     assert desk.run("sa", "list", "--at", "1h", "--position", position).returncode == USAGE
-    assert desk.run("sa", "create", "x", "--position", position).returncode == USAGE
+    for line in ("sa create x", "journal list", "diff --from 1", "simulate --remove role:x"):
+        assert desk.run(*line.split(), "--position", position).returncode == USAGE, line
 
 
 @pytest.mark.parametrize(

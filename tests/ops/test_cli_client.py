@@ -115,6 +115,29 @@ def test_a_writing_is_sent_again_with_the_same_key(stub: Stub) -> None:
     assert (len(stub.asked), refused.value.exit_code) == (3, UNREACHABLE)
 
 
+def test_a_dry_run_stays_one_where_the_path_has_a_query(stub: Stub) -> None:
+    """Cli 6: it is a parameter of its own, so that a raw request is never given by mistake."""
+    stub.server_of(dry_run=True).write("POST", "/api/v1/main/roles?expandLegacy=true", {})
+
+    ((_, path, _, _),) = stub.asked
+    assert parse_qs(urlsplit(path).query) == {"expandLegacy": ["true"], "dryRun": ["true"]}
+
+
+@pytest.mark.parametrize("moment", [{"at": "2026-01-01"}, {"position": 3}])
+def test_the_past_is_changed_by_nothing(stub: Stub, moment: dict[str, object]) -> None:
+    """Cli 2: a moment that could only be passed over is wrong usage, and nothing is sent."""
+    with pytest.raises(click.UsageError, match="past"):
+        stub.server_of(**moment).write("POST", "/api/v1/main/groups", {})
+    assert stub.asked == []
+
+
+def test_a_reason_is_one_line(stub: Stub) -> None:
+    """Cli 2: no text of it becomes another header."""
+    with pytest.raises(click.UsageError, match="--reason"):
+        stub.server_of(reason="a\r\nX-Other: b").write("POST", "/api/v1/main/groups", {})
+    assert stub.asked == []
+
+
 def test_what_has_no_key_is_sent_once(stub: Stub) -> None:
     """Cli 6: a question by POST is not repeated, since nobody knows what it did."""
     stub.answers = [(503, {"Retry-After": "0"}, b"{}")]

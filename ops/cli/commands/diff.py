@@ -31,6 +31,7 @@ def command(
     exit_code: bool,
 ) -> None:
     """Compare the tenant's objects and effective access at two moments."""
+    server.require_now("which a comparison takes by --from and --to")
     asked = {
         "from": _moment(begin, "--from"),
         "to": None if end is None else _moment(end, "--to"),

@@ -31,6 +31,7 @@ def list_(
     **asked: str | None,
 ) -> None:
     """List entries, newest first; all filters must let them through."""
+    server.require_now("and the journal has none: use --since and --until-time")
     path = "/api/v1/audit/journal" if everything else server.path("audit/journal")
     query = {**searched(asked), "limit": min(limit, _PAGE_ROWS_MAX)}
     found: list[dict[str, Any]] = []

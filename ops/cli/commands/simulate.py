@@ -42,6 +42,7 @@ def command(
     changes = [*_read(file), *map(_removal, remove)]
     if not changes:
         raise click.UsageError("give changes by --file, or --remove something")
+    server.require_now("and changes are tried on what is there now")
     found = server.ask(server.path("access/simulate"), {"changes": changes}).value
     if options.form() == "json":
         click.echo(json.dumps(found, indent=2))
