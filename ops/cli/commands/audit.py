@@ -55,6 +55,7 @@ def export(
     **asked: str | None,
 ) -> None:
     """Write what all filters let through, oldest first: of the log, or of the journal."""
+    server.require_now("and an export ends by --until or --until-time")
     if out is not None:
         require_new(out)
     given = {"format": form, **asked}
