@@ -227,7 +227,7 @@ class Server:
 
     def _headers(self) -> dict[str, str]:
         sent = {}
-        for header in self._value("headers") or ():
+        for header in self._value("header") or ():
             name, equals, value = header.partition("=")
             if not equals or not name or not f"{name}{value}".isprintable():
                 raise click.UsageError("--header must be NAME=VALUE")

@@ -45,8 +45,19 @@ def write(
     if q is not None:
         query["filters[q][EQUALS]"] = q
     wanted = None if everything else limit
+    output.write_list(pages(server, path, query, wanted), columns)
+
+
+def pages(
+    server: Server,
+    path: str,
+    query: Mapping[str, Any],
+    wanted: int | None = None,
+    moment: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Answer the first `wanted` rows of a list, or all; by default of the chosen moment."""
     rows: list[dict[str, Any]] = []
-    moment = server.moment()
+    moment = server.moment() if moment is None else moment
     page = 1
     size = min(_PAGE_ROWS_MAX, wanted or _PAGE_ROWS_MAX)
     while True:
@@ -55,9 +66,8 @@ def write(
         found = answer.value["results"]
         rows += found
         if len(found) < size or (wanted is not None and len(rows) >= wanted):
-            break
+            return rows[:wanted]
         moment, page = {"position": answer.position}, page + 1
-    output.write_list(rows[:wanted], columns)
 
 
 def walk(

@@ -43,6 +43,7 @@ LOCAL: Final = {
 }
 # Client commands speak HTTP to a server, from anywhere; found by name in `ops.cli.commands`.
 CLIENT: Final = {
+    "apply": "Make access what files say.",
     "api": "Send a raw request with the same credentials.",
     "audit": "Read, export and prove the audit trail.",
     "binding": "Give roles to principals and groups, and take them.",
@@ -67,6 +68,7 @@ CLIENT: Final = {
     "who-can": "List who may do something.",
     "whoami": "Tell who is signed in.",
     "diff": "Tell what differs between two moments, and who gained and lost.",
+    "dump": "Print access as a file.",
     "erase": "Erase the personal data of a person for good.",
     "simulate": "Tell who would gain and lose what by changes that are not made yet.",
 }

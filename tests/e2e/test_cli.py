@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 # Commands whose tests are files of their own.
 ELSEWHERE: Final = {
+    "apply": "tests/e2e/test_access_files.py",
     "audit export": "tests/ops/test_audit_command.py",
+    "dump": "tests/e2e/test_access_files.py",
     "erase": "tests/e2e/test_erasures.py",
     "evidence decision": "tests/e2e/test_evidence_packs.py",
     "evidence interval": "tests/e2e/test_evidence_packs.py",

@@ -104,6 +104,8 @@ def test_a_value_comes_from_flag_environment_profile_or_default(desk: Desk, tmp_
     assert desk.run("whoami", settings=home).returncode == 0
     shown = desk.run("config", "show", settings={**home, "MUNIMENT_API_TOKEN": desk.token})
     assert desk.token not in shown.stdout + shown.stderr
+    header = ("config", "show", "--header", "X-Key=planted")
+    assert "planted" not in desk.run(*header, settings=home).stdout
     config = tmp_path / "muniment" / "config.toml"
     assert config.stat().st_mode & 0o777 == 0o600
     assert desk.run("config", "use", "p", settings=home).returncode == 0

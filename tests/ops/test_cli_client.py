@@ -151,7 +151,7 @@ def test_debug_shows_what_is_sent_without_secrets(
 ) -> None:
     """Cli 8.6 and 8.13: neither header nor member; with the mask taken away, both are caught."""
     body = {"name": "seen", "password": "planted-password"}
-    given = {"debug": True, "headers": ("X-Key=planted-header",)}
+    given = {"debug": True, "header": ("X-Key=planted-header",)}
 
     stub.server_of(**given).write("POST", "/api/v1/users", body)
     told = capsys.readouterr().err

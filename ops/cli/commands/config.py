@@ -10,7 +10,7 @@ from ops.cli import client, options, output, profiles
 from ops.cli.failures import Failure
 from ops.cli.main import INVALID, NOT_FOUND
 
-_SECRET = frozenset({"api_token", "user", "headers"})
+_SECRET = frozenset({"api_token", "user", "header"})
 
 
 @click.group(cls=client.Group)
