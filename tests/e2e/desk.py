@@ -23,7 +23,8 @@ USAGE: Final = 2
 # The words by which a line is known as a writing.
 WRITING: Final = frozenset(
     {"create", "update", "disable", "enable", "add", "remove", "set-owner", "set-member", "delete"}
-    | {"duplicate", "set-default", "give", "take", "grant", "revoke", "POST"}
+    | {"duplicate", "set-default", "give", "take", "grant", "revoke", "POST", "pause"}
+    | {"resume", "replay"}
 )
 
 

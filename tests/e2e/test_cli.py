@@ -98,12 +98,21 @@ diff --from 1 --subject sa:ci-bot --namespace prod | "differences"
 token create sa:ci-bot github --only FLOW:VIEW --only-namespace prod --extended | "muns_
 token list sa:ci-bot | "name": "github"
 token revoke sa:ci-bot --all -y
+namespace list | "prod"
+sink create siem --url http://127.0.0.1:9/hook --type token.* | "secret"
+sink list | "siem"
+sink pause siem | "paused": true
+sink get siem | "paused": true
+sink replay siem --from 3 | "position": 3
+sink resume siem | "paused": false
+sink delete siem -y
 role delete spare -y
 group delete Raw -y
 sa delete helper -y
 config show | "source"
 config list
 completion bash
+version | .
 """
 
 
@@ -129,7 +138,13 @@ def test_every_command_works_in_both_forms(desk: Desk) -> None:
         *("audit list --limit 3", "journal list --limit 3", "history sa:ci-bot"),
         *("blame sa:ci-bot UPDATE FLOW prod", "explain sa:ci-bot VIEW FLOW"),
     ]
-    for line in (*tables, "token list sa:ci-bot", "config show", "group members Bots"):
+    for line in (
+        *tables,
+        "token list sa:ci-bot",
+        "config show",
+        "group members Bots",
+        "namespace list",
+    ):
         done = desk.run(*line.split())
         assert done.returncode == 0, (line, done.stderr)
         head, *rows = done.stdout.splitlines()
@@ -175,6 +190,23 @@ def test_bindings_and_tokens_are_shown_and_ended(desk: Desk) -> None:
     ids = [one["id"] for one in desk.json("token", "list", "sa:rotator")]
     assert desk.run("token", "revoke", "sa:rotator", *ids, "-y").returncode == 0
     assert desk.json("token", "list", "sa:rotator") == []
+
+
+def test_namespaces_are_drawn_below_what_covers_them(desk: Desk) -> None:
+    """Cli 5.2: those that bindings name, with how many do; what lies between has no number."""
+    desk.json("sa", "create", "settler")
+    desk.json("role", "create", "dweller", "--permission", "FLOW:VIEW")
+    for path in ("land", "land.hill.house", "land.vale"):
+        desk.json("binding", "create", "sa:settler", "dweller", "--namespace", path)
+    drawn = desk.run("namespace", "list", "--tree").stdout
+    assert "land  1\n  hill\n    house  1\n  vale  1\n" in drawn
+    assert desk.run("namespace", "list", "--tree", "-o", "json").returncode == USAGE
+
+
+def test_a_sink_that_is_not_there_is_said_so(desk: Desk) -> None:
+    """Cli 4 and 2.2: sinks are named too."""
+    assert desk.run("sink", "get", "none").returncode == NOT_FOUND
+    assert desk.run("sink", "delete", "none", "-y").returncode == NOT_FOUND
 
 
 def test_a_secret_may_go_to_a_new_file_only(desk: Desk, tmp_path: Path) -> None:
