@@ -19,6 +19,7 @@ from ops.bench import (
     catch_up,
     check,
     command_costs,
+    command_line,
     deltas,
     endpoints,
     export_rates,
@@ -66,6 +67,9 @@ BENCHMARKS: Final = {
     "invalidate": Benchmark(invalidation.run, "from a group's binding to its effect", (10,)),
     "catchup": Benchmark(catch_up.run, "from events in memory to the access graph", (10,)),
     "audit-export": Benchmark(export_rates.run, "the whole trail over HTTP, in each format", (10,)),
+    "cli": Benchmark(
+        command_line.run, "commands beside an empty start, an export beside a bare read", (10,)
+    ),
     "memory": Benchmark(memory_use.run, "memory a right, memory a compiled principal", (10,)),
     "audit-search": Benchmark(
         audit_search.run, "the trail's first page by each filter, among 1,000,000 events"

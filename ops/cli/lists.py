@@ -67,7 +67,8 @@ def pages(
         rows += found
         if len(found) < size or (wanted is not None and len(rows) >= wanted):
             return rows[:wanted]
-        moment, page = {"position": answer.position}, page + 1
+        # A server of the contract alone tells no position, and has no past.
+        moment, page = ({"position": answer.position} if answer.position else moment), page + 1
 
 
 def walk(

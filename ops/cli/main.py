@@ -56,6 +56,7 @@ CLIENT: Final = {
     "group": "Manage groups and their members.",
     "history": "List what happened to one object.",
     "journal": "Read decisions, sign-ins and refusals.",
+    "kestra": "Take access over from Kestra.",
     "namespace": "List the namespaces that bindings name.",
     "owner": "Give and take instance ownership.",
     "role": "Manage roles.",

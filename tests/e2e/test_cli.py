@@ -31,6 +31,7 @@ ELSEWHERE: Final = {
     "evidence decision": "tests/e2e/test_evidence_packs.py",
     "evidence interval": "tests/e2e/test_evidence_packs.py",
     "evidence principal": "tests/e2e/test_evidence_packs.py",
+    "kestra import": "tests/e2e/test_kestra_import.py",
     "simulate": "tests/e2e/test_simulate.py",
 }
 # One flow in the order of a newcomer: each line a command, `|` what its JSON must contain.

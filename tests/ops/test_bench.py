@@ -95,6 +95,13 @@ PROMISED: Final = {
             for figure in ("whole log", "memory added")
         ),
     ),
+    "cli": (
+        "muniment --help, beyond an empty start, absolute",
+        "muniment sa list --help, beyond an empty start, absolute",
+        "muniment config show, beyond an empty start, absolute",
+        "muniment whoami, with its answer, beyond an empty start, absolute",
+        "audit export of the whole log",
+    ),
     "memory": (
         "a binding or membership, absolute",
         "a principal with everything compiled, absolute",

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import click
 
-from ops.cli import client, lists, output
+from ops.cli import client, lists, options, output
 from ops.cli.client import Server
 from ops.cli.files import new_file, require_new
 from ops.cli.trail import COLUMNS, filtered, searched
@@ -68,7 +68,8 @@ def export(
         progress = _Progress(_POSITIONS[form], int(asked["after"] or 0), int(until))
         with nullcontext(sys.stdout.buffer) if out is None else new_file(out) as file:
             _copy(answer, file, progress)
-    click.echo(f"position {until}", err=True)
+    if not options.given().get("quiet"):
+        click.echo(f"position {until}", err=True)
 
 
 @command.command("list")
