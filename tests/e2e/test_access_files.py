@@ -249,7 +249,7 @@ def random_group(source: random.Random, number: int, subjects: list[str]) -> dic
 
 
 def test_what_changed_meanwhile_is_not_overwritten(place: Desk) -> None:
-    """Cli 5.6: a change is made on what the plan was made of, or refused as a conflict."""
+    """Cli 5.6: the position of a plan is an If-Match that a later change makes stale."""
     role = place.json("role", "create", "moving", "--permission", "FLOW:VIEW")
     position = place.json("status")["position"]
     place.json("role", "update", "moving", "--add", "FLOW:LIST")

@@ -84,7 +84,7 @@ def test_access_comes_over_and_tokens_are_listed(desk: Desk, target: Desk, tmp_p
 
 
 def test_a_stopped_import_goes_on(desk: Desk, target: Desk, tmp_path: Path) -> None:
-    """What is there already is not made again, and a user who is known only gets access."""
+    """What is there already is not made again, and neither is a user who has access."""
     token = tmp_path / "token"
     token.write_text(desk.token, encoding="utf-8")
     line = ("kestra", "import", "--from", desk.node.url, "--from-token-file", str(token))

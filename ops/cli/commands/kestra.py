@@ -48,9 +48,9 @@ def import_(
 ) -> None:
     """Carry roles, groups, members, bindings, service accounts and users over.
 
-    Nothing is removed here, and what is there is not made again, so an import that was stopped goes
-    on when it is run again. Passwords and tokens cannot be carried: tokens are listed, to be issued
-    again.
+    What is here is neither deleted nor made again, so an import that was stopped goes on when it is
+    run again; but a role of the same name becomes what it is there. Passwords and tokens cannot be
+    carried: tokens are listed, to be issued again.
     """
     server.require_now("which nothing can change")
     if report is not None:
