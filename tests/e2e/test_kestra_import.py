@@ -84,18 +84,23 @@ def test_access_comes_over_and_tokens_are_listed(desk: Desk, target: Desk, tmp_p
 
 
 def test_a_stopped_import_goes_on(desk: Desk, target: Desk, tmp_path: Path) -> None:
-    """What is there already is not made again, and neither is a user who has access."""
+    """What is there already is not made again, and a user who is known only gets access."""
     token = tmp_path / "token"
     token.write_text(desk.token, encoding="utf-8")
     line = ("kestra", "import", "--from", desk.node.url, "--from-token-file", str(token))
     desk.json("sa", "create", "first")
     desk.json("sa", "create", "second")
     target.json("sa", "create", "first")
+    desk.json("user", "create", "known@example.com", "--tenant-access", "main")
+    target.json("user", "create", "known@example.com")
     done = target.run(*line, "-y")
     assert done.returncode == 0, done.stderr
     assert "new service account second" in done.stdout
     assert "new service account first" not in done.stdout
     assert f"new user {OWNER_EMAIL}" not in done.stdout
+    assert "give user known@example.com access" in done.stdout
+    access = target.json("tenant-access", "get", "user:known@example.com")
+    assert access["username"] == "known@example.com"
 
 
 def test_a_source_that_refuses_is_told(desk: Desk, target: Desk, tmp_path: Path) -> None:
